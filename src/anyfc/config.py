@@ -1,0 +1,95 @@
+"""Settings: one frozen struct, read once, seen only by the server and the command line."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+KIB = 1024
+MIB = 1024 * KIB
+
+ISOLATION = ("auto", "jail", "userns", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What a server is told. Each setting is read from `ANYFC_` + its name in capitals."""
+
+    data_dir: Path = Path("anyfc-data")
+    host: str = "127.0.0.1"
+    port: int = 9000
+    isolation: str = "auto"
+    access_key_id: str = ""
+    access_key_secret: str = ""
+    account_id: str = "123456789012345"
+    region: str = "cn-hangzhou"
+
+    # Instances
+    max_instances: int = 300
+    max_instances_per_function: int = 300
+    max_waiting: int = 1000
+    wait_s: float = 3.0
+    start_s: float = 30.0
+    parallel_starts: int = 4
+    idle_s: float = 300.0
+    freeze_after_s: float = 0.02
+    instance_age_s: float = 12 * 3600.0
+    function_uid: int = 64321
+
+    # Requests
+    header_s: float = 10.0
+    body_stall_s: float = 30.0
+    keep_alive_s: float = 75.0
+    drain_s: float = 30.0
+    max_connections: int = 4096
+    sync_body_bytes: int = 32 * MIB
+    async_body_bytes: int = 128 * KIB
+    code_body_bytes: int = 140 * MIB
+
+    # Code and logs
+    unpacked_code_bytes: int = 2048 * MIB
+    log_bytes: int = 32 * MIB
+
+
+class SettingError(ValueError):
+    """A setting cannot be understood; the message names it."""
+
+
+def read_config(environ: Mapping[str, str] = os.environ, **given: Any) -> Config:
+    """Build the settings: what was `given` (and is not None) wins over `ANYFC_…` variables.
+
+    Raises SettingError.
+    """
+    values: dict[str, Any] = {}
+    types = get_type_hints(Config)
+    for field in fields(Config):
+        text = environ.get(f"ANYFC_{field.name.upper()}")
+        if text:
+            try:
+                values[field.name] = types[field.name](text)
+            except ValueError:
+                raise SettingError(
+                    f"ANYFC_{field.name.upper()}: '{text}' is not a {types[field.name].__name__}"
+                ) from None
+    values.update({name: value for name, value in given.items() if value is not None})
+    config = Config(**values)
+    problem = find_problem(config)
+    if problem:
+        raise SettingError(problem)
+    return config
+
+
+def find_problem(config: Config) -> str:
+    """Say what is wrong with settings whose types are right, or return an empty text."""
+    if config.isolation not in ISOLATION:
+        return f"isolation: '{config.isolation}' is not one of {', '.join(ISOLATION)}"
+    if not 0 <= config.port <= 65535:
+        return f"port: {config.port} is not between 0 and 65535"
+    if bool(config.access_key_id) != bool(config.access_key_secret):
+        return "access_key_id and access_key_secret belong together; only one of them is set"
+    for field in fields(Config):
+        value = getattr(config, field.name)
+        if isinstance(value, int | float) and value < 0:
+            return f"{field.name}: {value} is negative"
+    return ""

@@ -1,0 +1,173 @@
+"""Every error a caller can meet: wire code, HTTP status and message.
+
+    FunctionComputeError
+    ├── BadRequest (400)          InvalidArgument · MissingRequiredHeader · PathNotSupported
+    │                             EntityTooLarge
+    ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
+    ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
+    │                             LayerVersionNotFound · CodeNotFound
+    ├── Conflict (409)            FunctionAlreadyExists · ConcurrentUpdateError
+    ├── ResourceExhausted (429)
+    ├── InternalServerError (500)
+    ├── NotSupported (501)
+    └── Unavailable (503)         StoreUnavailable · ServerStopping
+
+A failure of the *user's* function is not here: it is a value, see `model/invocation.py`.
+
+Source: the error tables of the Function Compute documentation ("Error codes", 2.0 and 3.0).
+Codes that only anyfc has: `NotSupported`, `CodeNotFound`.
+"""
+
+
+class FunctionComputeError(Exception):
+    """Something the caller is told about. `code` and `status` go on the wire as they are."""
+
+    code = "InternalServerError"
+    status = 500
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class BadRequest(FunctionComputeError):
+    status = 400
+
+
+class InvalidArgument(BadRequest):
+    code = "InvalidArgument"
+
+
+class MissingRequiredHeader(BadRequest):
+    code = "MissingRequiredHeader"
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"required HTTP header {header} was not specified")
+
+
+class PathNotSupported(BadRequest):
+    code = "PathNotSupported"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"'{method}' against '{path}' is not supported")
+
+
+class EntityTooLarge(BadRequest):
+    code = "EntityTooLarge"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"payload size exceeds maximum allowed size ({limit_bytes} bytes)")
+
+
+class Forbidden(FunctionComputeError):
+    status = 403
+
+
+class AccessDenied(Forbidden):
+    code = "AccessDenied"
+
+
+class SignatureNotMatch(Forbidden):
+    code = "SignatureNotMatch"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your access key and signing method."
+        )
+
+
+class InvalidAccessKeyID(Forbidden):
+    code = "InvalidAccessKeyID"
+
+    def __init__(self, access_key_id: str) -> None:
+        super().__init__(f"invalid access key ID '{access_key_id}'")
+
+
+class NotFound(FunctionComputeError):
+    status = 404
+
+
+class FunctionNotFound(NotFound):
+    code = "FunctionNotFound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' does not exist.")
+
+
+class VersionNotFound(NotFound):
+    code = "VersionNotFound"
+
+    def __init__(self, version: str, function: str) -> None:
+        super().__init__(f"version '{version}' of function '{function}' does not exist")
+
+
+class AliasNotFound(NotFound):
+    code = "AliasNotFound"
+
+    def __init__(self, alias: str, function: str) -> None:
+        super().__init__(f"alias '{alias}' of function '{function}' does not exist")
+
+
+class LayerVersionNotFound(NotFound):
+    code = "LayerVersionNotFound"
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"layer version '{arn}' does not exist")
+
+
+class CodeNotFound(NotFound):
+    code = "CodeNotFound"
+
+    def __init__(self) -> None:
+        super().__init__("this code address does not exist or has expired; ask for a new one")
+
+
+class Conflict(FunctionComputeError):
+    status = 409
+
+
+class FunctionAlreadyExists(Conflict):
+    code = "FunctionAlreadyExists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' already exists")
+
+
+class ConcurrentUpdateError(Conflict):
+    code = "ConcurrentUpdateError"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' is being changed by another request; try again")
+
+
+class ResourceExhausted(FunctionComputeError):
+    code = "ResourceExhausted"
+    status = 429
+
+
+class InternalServerError(FunctionComputeError):
+    def __init__(self, message: str = "an internal error has occurred. Please retry.") -> None:
+        super().__init__(message)
+
+
+class NotSupported(FunctionComputeError):
+    """The call is a documented one that this version of anyfc does not offer."""
+
+    code = "NotSupported"
+    status = 501
+
+
+class Unavailable(FunctionComputeError):
+    status = 503
+
+
+class StoreUnavailable(Unavailable):
+    code = "StoreUnavailable"
+
+
+class ServerStopping(Unavailable):
+    code = "ServerStopping"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; try again")

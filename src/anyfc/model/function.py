@@ -1,0 +1,64 @@
+"""Function: its code, its resources, its lifecycle hooks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+BUILTIN_PYTHON = ("python3", "python3.9", "python3.10", "python3.12")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A call at the start or the end of an instance's life."""
+
+    handler: str
+    timeout_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """A code package: `digest` finds its bytes in the blob store, `checksum` goes on the wire."""
+
+    digest: str  # SHA-256, lower-case hex
+    checksum: str  # CRC-64/XZ, unsigned decimal
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restriction:
+    """Invocations of the function are refused, since when and why."""
+
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """Code, settings and handler under one name, as they are now (`LATEST`)."""
+
+    id: str
+    name: str
+    runtime: str
+    handler: str
+    code: Code | None  # None only for runtimes that bring an image
+    created_at: datetime
+    modified_at: datetime
+    # Grows with every change that an instance must see; instances of an older one are retired.
+    generation: int = 1
+    description: str = ""
+    timeout_s: int = 3
+    memory_mib: int = 512
+    cpu: float = 0.35
+    disk_mib: int = 512
+    instance_concurrency: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    role: str = ""
+    initializer: Hook | None = None
+    pre_stop: Hook | None = None
+    log_project: str = ""
+    log_store: str = ""
+    idle_timeout_s: int | None = None
+    restriction: Restriction | None = None
+    # Fields that have no effect here, in the shape in which the API returns them.
+    kept: Mapping[str, Any] = field(default_factory=dict)
