@@ -6,6 +6,7 @@
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
     │                             LayerVersionNotFound · CodeNotFound
+    ├── RequestTimeout (408)
     ├── Conflict (409)            FunctionAlreadyExists · ConcurrentUpdateError
     ├── ResourceExhausted (429)
     ├── InternalServerError (500)
@@ -15,7 +16,8 @@
 A failure of the *user's* function is not here: it is a value, see `model/invocation.py`.
 
 Source: the error tables of the Function Compute documentation ("Error codes", 2.0 and 3.0).
-Codes that only anyfc has: `NotSupported`, `CodeNotFound`.
+Codes that only anyfc has: `CodeNotFound`, `NotSupported`,
+`RequestTimeout`, `ServerStopping`, `StoreUnavailable`.
 """
 
 
@@ -121,6 +123,14 @@ class CodeNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("this code address does not exist or has expired; ask for a new one")
+
+
+class RequestTimeout(FunctionComputeError):
+    code = "RequestTimeout"
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__("the request did not arrive in time")
 
 
 class Conflict(FunctionComputeError):

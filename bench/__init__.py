@@ -1,0 +1,1 @@
+"""The promises of the project in numbers: anyfc beside its peers, in one run."""

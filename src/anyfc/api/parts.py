@@ -1,0 +1,32 @@
+"""What the endpoints of the control API work with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from anyfc.instance.code import Packages
+from anyfc.instance.logs import Logs
+from anyfc.model.function import Function
+from anyfc.store.catalog import Catalog
+from anyfc.store.functions import Functions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts and settings that the composition root hands to the control API."""
+
+    catalog: Catalog
+    functions: Functions
+    packages: Packages
+    logs: Logs
+    code_path: Callable[[str], Path]  # digest → the stored package
+    address_key: bytes  # signs the addresses of code packages
+    region: str
+    account_id: str
+    body_bytes: int
+    announce: Callable[[Function], None]  # told of each function created or updated
+    abort: Callable[[str], None]  # ends the running requests of a function
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    new_id: Callable[[], str] = lambda: str(uuid4())

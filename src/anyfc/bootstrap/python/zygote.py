@@ -1,0 +1,243 @@
+"""A warm Python that forks instances: no threads, no event loop, because it forks.
+
+Started by the server as `python -I -S -W ignore zygote.py FD`; what it says and hears is the
+zygote dialogue of DIALOGUE.md. It ends, and everything it forked with it, when the server does.
+"""
+
+import atexit
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import bootstrap  # noqa: E402
+import jail  # noqa: E402
+
+del sys.path[:2]
+
+PACKET_BYTES = 128 * 1024
+
+# What functions usually import: loaded once here, shared by every instance.
+WARM = (
+    "argparse", "ast", "asyncio", "base64", "calendar", "collections", "concurrent.futures",
+    "configparser", "contextlib", "copy", "csv", "ctypes", "datetime", "decimal", "email.message",
+    "email.utils", "encodings.idna", "enum", "functools", "getpass", "glob", "gzip", "hashlib",
+    "hmac", "html", "http.client", "http.cookiejar", "http.cookies", "inspect", "io", "itertools",
+    "json", "locale", "logging", "logging.handlers", "math", "mimetypes", "multiprocessing",
+    "numbers", "operator", "pathlib", "pickle", "platform", "pprint", "queue", "random", "re",
+    "secrets", "select", "shutil", "signal", "socket", "ssl", "stat", "statistics", "string",
+    "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "traceback", "types",
+    "typing", "unicodedata", "urllib.error", "urllib.parse", "urllib.request", "uuid", "warnings",
+    "weakref", "xml.etree.ElementTree", "zipfile", "zlib",
+)  # fmt: skip
+
+
+class Zygote:
+    def __init__(self, control):
+        self.control = control
+        self.stage = None
+        self.names = {}  # process id → id given by the server
+
+    def serve(self):
+        """Do what the server asks until it closes its end."""
+        wake, wake_write = os.pipe()
+        for end in (wake, wake_write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self.say(op="hello", python="%d.%d.%d" % sys.version_info[:3])
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while True:
+            ready = [number for number, _ in poll.poll()]
+            if wake in ready:
+                os.read(wake, 4096)
+                self.reap()
+            if self.control.fileno() in ready and not self.hear():
+                return
+
+    def say(self, **packet):
+        self.control.send(json.dumps(packet).encode())
+
+    def hear(self):
+        """Take one packet and act on it; False at the end of the dialogue."""
+        text, descriptors = receive(self.control)
+        if not text:
+            return False
+        packet = json.loads(text.decode())
+        operation = packet["op"]
+        if operation == "settle":
+            self.settle(packet)
+        elif operation in ("spawn", "probe"):
+            self.fork(packet, descriptors)
+        elif operation == "signal":
+            self.signal(packet["id"], packet["signal"])
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def settle(self, packet):
+        try:
+            self.stage = jail.settle(
+                packet["level"], packet["uid"], packet["gid"], packet["visible"], packet["folder"]
+            )
+        except OSError as error:
+            self.say(op="settled", problem=str(error))
+        else:
+            self.say(op="settled", problem="")
+
+    def fork(self, packet, descriptors):
+        name = packet["id"]
+        try:
+            pid = jail.fork(self.stage)
+        except OSError as error:
+            self.say(op="failed", id=name, reason=str(error))
+            return
+        if pid == 0:
+            leave(run, self.stage, packet, descriptors, self.control)
+        self.names[pid] = name
+        self.say(op="started", id=name, pid=pid)
+
+    def signal(self, name, number):
+        for pid, known in self.names.items():
+            if known == name:
+                # A box with a PID namespace goes with its first process; others are walked.
+                walk = self.stage.level == "none" or number != signal.SIGKILL
+                whole = walk and number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
+                for process in tree(pid) if whole else [pid]:
+                    try:
+                        os.kill(process, number)
+                    except ProcessLookupError:
+                        pass
+
+    def reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            name = self.names.pop(pid, None)
+            if name is not None:
+                code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                self.say(op="exited", id=name, status=code)
+            if self.stage.level == "none":
+                self.kill_orphans()
+
+    def kill_orphans(self):
+        """What a process of level none left behind is our child now; nobody else ends it."""
+        for pid in children(os.getpid()):
+            if pid not in self.names:
+                for process in tree(pid):
+                    os.kill(process, signal.SIGKILL)
+
+    def end(self):
+        for pid in list(self.names):
+            for process in tree(pid) if self.stage.level == "none" else [pid]:
+                try:
+                    os.kill(process, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+
+def receive(control):
+    """Return one packet and the descriptors that came with it."""
+    space = socket.CMSG_SPACE(4 * 4)
+    text, ancillary, _, _ = control.recvmsg(PACKET_BYTES, space)
+    return text, [
+        int.from_bytes(content[start : start + 4], sys.byteorder)
+        for _, _, content in ancillary
+        for start in range(0, len(content) - 3, 4)
+    ]
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def tree(pid):
+    """The process and all below it, parents first."""
+    found = [pid]
+    for process in found:
+        found += children(process)
+    return found
+
+
+def run(stage, packet, descriptors, control):
+    """In the child: enter the box and become the instance."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    control.close()
+    probe = packet["op"] == "probe"
+    log = descriptors[0] if probe else descriptors[1]
+    null = os.open("/dev/null", os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    try:
+        code = jail.enter(stage, packet["box"], descriptors[2] if packet["box"]["cgroup"] else None)
+    except OSError as error:
+        os.write(2, str(error).encode())
+        raise SystemExit(70) from None
+    if probe:
+        return
+    channel = socket.socket(fileno=descriptors[0])
+    # Nothing of the zygote's may stay open, least of all its namespace.
+    os.closerange(3, channel.fileno())
+    os.closerange(channel.fileno() + 1, 64)
+    bootstrap.run(channel, packet["program"], code)
+
+
+def leave(body, *arguments):
+    """Run the child's part and end as an interpreter would, without returning to the zygote's."""
+    status = 1
+    try:
+        body(*arguments)
+        status = 0
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            status = (error.code or 0) & 0xFF
+        else:
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+        except BaseException:
+            status = status or 1
+        os._exit(status)
+
+
+def main():
+    control = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(control.fileno(), False)
+    for name in WARM:
+        try:
+            __import__(name)
+        except ImportError:
+            continue  # an interpreter built without it
+    gc.collect()
+    if hasattr(gc, "freeze"):
+        gc.freeze()  # the collector then leaves the shared pages alone
+    zygote = Zygote(control)
+    try:
+        zygote.serve()
+    finally:
+        zygote.end()
+
+
+if __name__ == "__main__":
+    main()

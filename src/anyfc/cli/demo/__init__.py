@@ -1,0 +1,1 @@
+"""A first look: three small functions, deployed and invoked on a server of their own."""

@@ -1,0 +1,374 @@
+"""The public API as Python calls: signed requests out, JSON, bytes or an ApiError back.
+
+Functions travel as the JSON objects of the API, because that is what the API's documentation
+describes and what scripts want to see.
+"""
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+
+from anyfc import __version__
+from anyfc.identity.signature import format_date, sign
+
+API_VERSION = "2023-03-30"
+LONGEST_RUN_S = 86400.0
+
+_CONNECT_S = 5.0
+_ANSWER_S = 300.0  # unpacking the largest code package takes minutes on a slow disk
+_PIECE_BYTES = 256 * 1024
+
+Json = dict[str, Any]
+Progress = Callable[[int, int], None]
+
+
+class ApiError(Exception):
+    """The API refused a request, or did not answer: then `status` is 0.
+
+    Codes of the second kind: `InvalidEndpoint`, `ConnectFailed`, `ConnectionLost`, `TimedOut`.
+    """
+
+    def __init__(self, code: str, message: str, *, status: int = 0, request_id: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.request_id = request_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of an invocation; `error_type` is empty when the function succeeded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    error_type: str
+    log_tail: bytes
+    request_id: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a function's log; `time` is Unix time in seconds."""
+
+    time: float
+    request_id: str
+    instance_id: str
+    message: str
+
+
+class Client:
+    """A connection to one server as one access key; use it in a `with` block.
+
+    `endpoint` is `http://HOST:PORT`. `transport` stands in for the network.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        access_key_id: str,
+        access_key_secret: str,
+        security_token: str = "",
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self._access_key_id = access_key_id
+        self._access_key_secret = access_key_secret
+        self._security_token = security_token
+        with _translated(self.endpoint):
+            url = httpx.URL(self.endpoint)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ApiError("InvalidEndpoint", f"'{endpoint}' is not of the form http://HOST:PORT")
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            transport=transport,
+            # A proxy for the way out of this machine cannot lead back to it.
+            trust_env=url.host not in ("localhost", "127.0.0.1", "::1"),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def create_function(self, settings: Json, *, progress: Progress | None = None) -> Json:
+        """Create a function. `progress` is told the bytes sent, and how many there are."""
+        return self._json("POST", _path("functions"), settings, progress=progress)
+
+    def update_function(
+        self, name: str, settings: Json, *, progress: Progress | None = None
+    ) -> Json:
+        """Change the settings that are given; all others stay as they are."""
+        return self._json("PUT", _path("functions", name), settings, progress=progress)
+
+    def get_function(self, name: str, *, qualifier: str = "") -> Json:
+        return self._json("GET", _path("functions", name), query=_given(qualifier=qualifier))
+
+    def delete_function(self, name: str) -> None:
+        self._send("DELETE", _path("functions", name))
+
+    def list_functions(self, *, prefix: str = "", page: int = 100) -> Iterator[Json]:
+        """Yield every function in the order of names, asking for `page` of them at a time."""
+        token = ""
+        while True:
+            query = _given(prefix=prefix, limit=str(page), nextToken=token)
+            answer = self._json("GET", _path("functions"), query=query)
+            yield from answer.get("functions") or []
+            token = answer.get("nextToken") or ""
+            if not token:
+                return
+
+    def get_function_code(self, name: str, *, qualifier: str = "") -> Json:
+        """Return `url`, where the code can be fetched without a signature, and `checksum`."""
+        query = _given(qualifier=qualifier)
+        return self._json("GET", _path("functions", name, "code"), query=query)
+
+    def disable_invocation(
+        self, name: str, *, reason: str = "", abort_running: bool = False
+    ) -> None:
+        settings = {"reason": reason, "abortOngoingRequest": abort_running}
+        self._json("POST", _path("functions", name, "invoke", "disable"), settings)
+
+    def enable_invocation(self, name: str) -> None:
+        self._json("POST", _path("functions", name, "invoke", "enable"))
+
+    def invoke(
+        self,
+        name: str,
+        event: bytes = b"",
+        *,
+        qualifier: str = "",
+        want_log_tail: bool = False,
+        timeout_s: float = LONGEST_RUN_S,
+    ) -> Answer:
+        """Run a function and wait for what it returns; its own failure is an answer too."""
+        response = self._send(
+            "POST",
+            _path("functions", name, "invocations"),
+            query=_given(qualifier=qualifier),
+            body=event,
+            headers={
+                **({"content-type": "application/octet-stream"} if event else {}),
+                "x-fc-invocation-type": "Sync",
+                "x-fc-log-type": "Tail" if want_log_tail else "None",
+            },
+            timeout_s=timeout_s,
+        )
+        headers = response.headers
+        return Answer(
+            status=response.status_code,
+            headers=dict(headers),
+            body=response.content,
+            error_type=headers.get("x-fc-error-type", ""),
+            log_tail=base64.b64decode(headers.get("x-fc-log-result", "")),
+            request_id=headers.get("x-fc-request-id", ""),
+            duration_ms=float(headers.get("x-fc-invocation-duration") or 0),
+        )
+
+    def logs(
+        self,
+        name: str,
+        *,
+        request_id: str = "",
+        since: float | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """Yield the log of a function, oldest line first; with `follow` go on until closed.
+
+        `since` is Unix time in seconds.
+        """
+        query = _given(
+            requestId=request_id,
+            since="" if since is None else f"{since:.3f}",
+            follow="true" if follow else "false",
+        )
+        request = self._request(
+            "GET", f"/anyfc/functions/{quote(name, '')}/logs", query, timeout_s=_ANSWER_S
+        )
+        if follow:  # a function that prints nothing is no reason to hang up
+            request.extensions["timeout"]["read"] = None
+        with _translated(self.endpoint):
+            response = self._http.send(request, stream=True)
+            try:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                for line in response.iter_lines():
+                    if line:
+                        yield _log_line(line)
+            finally:
+                response.close()
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        settings: Json | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Json:
+        body, headers = b"", {}
+        if settings is not None:
+            body = json.dumps(settings, separators=(",", ":")).encode()
+            headers["content-type"] = "application/json; charset=utf-8"
+        response = self._send(
+            method, path, query=query, body=body, headers=headers, progress=progress
+        )
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ApiError(
+                "BadAnswer",
+                f"{self.endpoint} answered with something that is not a JSON object; "
+                "is it an anyfc server?",
+                status=response.status_code,
+            )
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _ANSWER_S,
+        progress: Progress | None = None,
+    ) -> httpx.Response:
+        request = self._request(
+            method,
+            path,
+            query,
+            body=body,
+            headers=headers,
+            timeout_s=timeout_s,
+            progress=progress,
+        )
+        with _translated(self.endpoint):
+            response = self._http.send(request)
+        if response.status_code >= 300:
+            raise _error(response)
+        return response
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        progress: Progress | None = None,
+    ) -> httpx.Request:
+        signed = {
+            "accept": "application/json",
+            "host": self._http.base_url.netloc.decode(),
+            "user-agent": f"anyfc/{__version__}",
+            "x-acs-content-sha256": hashlib.sha256(body).hexdigest(),
+            "x-acs-date": format_date(time.time()),
+            "x-acs-signature-nonce": uuid4().hex,
+            "x-acs-version": API_VERSION,
+            **(headers or {}),
+        }
+        if self._security_token:
+            signed["x-acs-accesskey-id"] = self._access_key_id
+            signed["x-acs-security-token"] = self._security_token
+        request = self._http.build_request(
+            method,
+            path,
+            params=query or None,
+            content=_pieces(body, progress) if progress else body,
+            headers={**signed, "content-length": str(len(body))},
+            timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S),
+        )
+        request.headers["authorization"] = sign(
+            method.encode(),
+            request.url.raw_path,
+            [(name.encode(), value.encode()) for name, value in signed.items()],
+            access_key_id=self._access_key_id,
+            access_key_secret=self._access_key_secret,
+        ).decode()
+        return request
+
+
+def _path(*parts: str) -> str:
+    return "/".join(["", API_VERSION, *(quote(part, "") for part in parts)])
+
+
+def _given(**query: str) -> dict[str, str]:
+    return {name: value for name, value in query.items() if value}
+
+
+def _pieces(body: bytes, progress: Progress) -> Iterator[bytes]:
+    for start in range(0, len(body), _PIECE_BYTES):
+        piece = body[start : start + _PIECE_BYTES]
+        yield piece
+        progress(start + len(piece), len(body))
+
+
+def _log_line(text: str) -> LogLine:
+    line = json.loads(text)
+    return LogLine(
+        time=line["time"],
+        request_id=line["requestId"],
+        instance_id=line["instanceId"],
+        message=line["message"],
+    )
+
+
+def _error(response: httpx.Response) -> ApiError:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    return ApiError(
+        str(body.get("Code") or body.get("ErrorCode") or "BadAnswer"),
+        str(
+            body.get("Message")
+            or body.get("ErrorMessage")
+            or f"HTTP status {response.status_code} without an explanation; is it an anyfc server?"
+        ),
+        status=response.status_code,
+        request_id=str(body.get("RequestId") or response.headers.get("x-fc-request-id", "")),
+    )
+
+
+@contextmanager
+def _translated(endpoint: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise ApiError("ConnectFailed", f"cannot connect to {endpoint}: {error}") from error
+    except httpx.TimeoutException as error:
+        raise ApiError("TimedOut", f"{endpoint} did not answer in time") from error
+    except httpx.HTTPError as error:
+        raise ApiError("ConnectionLost", f"lost the connection to {endpoint}: {error}") from error
+    except httpx.InvalidURL as error:
+        raise ApiError("InvalidEndpoint", f"'{endpoint}' is not a URL: {error}") from error

@@ -1,0 +1,92 @@
+"""Output → lines, the 4 KiB tail of a request, and how a line stands in a log file; no I/O here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KIB = 1024
+ENTRY_BYTES = 32 * KIB
+LOG_TAIL_BYTES = 4 * KIB
+CHARACTER_BYTES = 4  # the longest character of UTF-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a function's log. `time` is seconds since 1970, exact to the millisecond.
+
+    Lines about the log itself (some were dropped) belong to no request: their ids are empty.
+    """
+
+    time: float
+    request_id: str
+    instance_id: str
+    message: bytes
+
+
+class LineSplitter:
+    """Whole lines, without their newline, out of output that arrives in any pieces.
+
+    Of a line longer than `limit_bytes` the start is kept and the rest is dropped.
+
+    Source: Function Compute, limits, "log entry 32 KB, longer entries are cut".
+    """
+
+    def __init__(self, *, limit_bytes: int = ENTRY_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._unfinished = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next piece of output and return the lines that it completes."""
+        limit_bytes = self._limit_bytes
+        lines = data.split(b"\n")
+        lines[0] = self._unfinished + lines[0]
+        self._unfinished = lines.pop()[:limit_bytes]
+        return [line[:limit_bytes] for line in lines]
+
+    def rest(self) -> bytes:
+        """Take out the last line, which has no newline yet; empty if there is none."""
+        unfinished, self._unfinished = self._unfinished, b""
+        return unfinished
+
+
+def tail(lines: Sequence[bytes], *, limit_bytes: int = LOG_TAIL_BYTES) -> bytes:
+    """Return the end of a log, lines joined by newlines, at most `limit_bytes` long.
+
+    It begins with a whole character when the log is UTF-8, and is not base64-encoded yet.
+
+    Source: InvokeFunction, header `X-Fc-Log-Type: Tail`, "the last 4 KB of the log".
+    """
+    text = b"\n".join(lines)
+    if len(text) <= limit_bytes:
+        return text
+    text = text[-limit_bytes:]
+    # Clients decode the tail strictly, so it must not begin in the middle of a character.
+    start = enumerate(text[:CHARACTER_BYTES])
+    return text[next((n for n, byte in start if byte & 0xC0 != 0x80), 0) :]
+
+
+def format_lines(time_ms: int, request_id: str, instance_id: str, lines: Sequence[bytes]) -> bytes:
+    """Return lines of one request as they stand in a log file: four columns, split by tabs.
+
+    The columns are milliseconds since 1970, request id, instance id (no tabs in them) and message.
+    """
+    prefix = f"{time_ms}\t{request_id}\t{instance_id}\t".encode(errors="replace")
+    text = b"\n".join(lines)
+    if text.count(b"\n") != len(lines) - 1:
+        lines = text.split(b"\n")
+    if len(text) > ENTRY_BYTES:
+        lines = [line[:ENTRY_BYTES] for line in lines]
+    return prefix + (b"\n" + prefix).join(lines) + b"\n"
+
+
+def parse_line(line: bytes) -> Entry | None:
+    """Read a line of a log file; None if it was torn when the server was killed."""
+    try:
+        time_ms, request_id, instance_id, message = line.split(b"\t", 3)
+        return Entry(
+            time=int(time_ms) / 1000,
+            request_id=request_id.decode(errors="replace"),
+            instance_id=instance_id.decode(errors="replace"),
+            message=message,
+        )
+    except (ValueError, OverflowError):
+        return None

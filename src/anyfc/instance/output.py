@@ -1,0 +1,100 @@
+"""What an instance prints: read from its log pipe and put under the request that it belongs to."""
+
+import asyncio
+import os
+
+from anyfc.instance.lines import KIB, LineSplitter, tail
+from anyfc.instance.logs import Logs
+
+READ_BYTES = 64 * KIB
+EARLY_LINES = 1000
+TAIL_LINES = 200
+# What one drain takes at most: children of the function may print faster than we read.
+DRAIN_BYTES = 1024 * KIB
+
+
+class Output:
+    """The log pipe of one instance.
+
+    All that a request printed is in the pipe when its answer arrives (`bootstrap/DIALOGUE.md`), so
+    `end` reads the pipe empty and needs no mark in the text. Lines between requests are counted to
+    the one before; lines before the first request, to the first.
+    """
+
+    def __init__(self, pipe: int, logs: Logs, function: str, instance_id: str) -> None:
+        self._pipe = pipe
+        self._logs = logs
+        self._function = function
+        self._instance_id = instance_id
+        self._splitter = LineSplitter()
+        self._request_id = ""
+        self._early: list[bytes] = []
+        self._tail: list[bytes] | None = None
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(pipe, self._read)
+
+    def begin(self, request_id: str, line: bytes, *, keep_tail: bool) -> None:
+        """Count what follows to a request; `line` marks its start."""
+        early, self._early = self._early, []
+        self._request_id = request_id
+        self._tail = [] if keep_tail else None
+        self._put([*early, line])
+
+    def end(self, line: bytes) -> None:
+        """Take in all that the request has printed; `line` marks its end."""
+        if self._open:
+            self._drain()
+        rest = self._splitter.rest()
+        self._put([rest, line] if rest else [line])
+
+    def take_tail(self, line: str) -> bytes:
+        """Return the last lines of the request that ended, an empty one and `line`."""
+        kept, self._tail = self._tail, None
+        return tail([*(kept or []), b"", line.encode()])
+
+    def close(self) -> None:
+        """Take in what is left, and close the pipe."""
+        if self._open:
+            self._drain()
+        if self._open:
+            self._loop.remove_reader(self._pipe)
+        os.close(self._pipe)
+        rest = self._splitter.rest()
+        if rest:
+            self._put([rest])
+        if self._early:
+            self._logs.write(self._function, "", self._instance_id, self._early)
+
+    def _read(self) -> int:
+        """Take in one piece and return its size; 0 if there is none now."""
+        try:
+            data = os.read(self._pipe, READ_BYTES)
+        except BlockingIOError:
+            return 0
+        if not data:  # every process that could print is gone
+            self._open = False
+            self._loop.remove_reader(self._pipe)
+            return 0
+        lines = self._splitter.feed(data)
+        if lines:
+            self._put(lines)
+        return len(data)
+
+    def _drain(self) -> None:
+        taken = 0
+        while taken < DRAIN_BYTES and (size := self._read()):
+            taken += size
+            if size < READ_BYTES:
+                # A pipe gives what it has: a short read has emptied it.
+                return
+
+    def _put(self, lines: list[bytes]) -> None:
+        if not self._request_id:
+            self._early += lines[: EARLY_LINES - len(self._early)]
+            return
+        if self._tail is not None:
+            self._tail += lines
+            if len(self._tail) > TAIL_LINES:
+                self._tail = [tail(self._tail)]
+        self._logs.write(self._function, self._request_id, self._instance_id, lines)

@@ -1,0 +1,115 @@
+"""What a handler is told: ids, limits, credentials, environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anyfc.model.function import Function
+from anyfc.model.version import LATEST
+
+SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:/opt/bin"
+DEBIAN_10_AND_OLDER = ("python3", "python3.9", "python3.10")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a function may sign with; three empty texts for a function without a role."""
+
+    access_key_id: str = ""
+    access_key_secret: str = ""
+    security_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where, for FC, the function runs."""
+
+    region: str
+    account_id: str
+
+
+def build_program(
+    function: Function,
+    *,
+    place: Place,
+    credentials: Credentials,
+    instance_id: str,
+    code: str,
+    temporary: str,
+    modules: str | None,
+) -> dict[str, Any]:
+    """Return PROGRAM of `bootstrap/DIALOGUE.md` for an instance of `function`.
+
+    `code`, `temporary` and `modules` are the paths at which the function sees its folders.
+    """
+    return {
+        "runtime": function.runtime,
+        "handler": function.handler,
+        "initializer": function.initializer.handler if function.initializer else "",
+        "pre_stop": function.pre_stop.handler if function.pre_stop else "",
+        "environment": build_environment(
+            function, place, credentials, instance_id=instance_id, code=code, temporary=temporary
+        ),
+        "context": {
+            "function": {
+                "name": function.name,
+                "handler": function.handler,
+                "memory": function.memory_mib,
+                "timeout": function.timeout_s,
+                "version_id": "",  # what LATEST is called here
+                "qualifier": LATEST,
+            },
+            "service": {
+                "name": "",
+                "log_project": function.log_project,
+                "log_store": function.log_store,
+            },
+            "region": place.region,
+            "account_id": place.account_id,
+            "credentials": {
+                "access_key_id": credentials.access_key_id,
+                "access_key_secret": credentials.access_key_secret,
+                "security_token": credentials.security_token,
+            },
+            "tracing": {"span_context": "", "jaeger_endpoint": "", "span_baggages": ""},
+        },
+        "modules": modules,
+    }
+
+
+def build_environment(
+    function: Function,
+    place: Place,
+    credentials: Credentials,
+    *,
+    instance_id: str,
+    code: str,
+    temporary: str,
+) -> Mapping[str, str]:
+    """Return the whole environment of an instance; what the user set wins.
+
+    Source: "Configure environment variables"; runtime.md 10.2 for what each runtime has.
+    """
+    version = "FC_VER_ID" if function.runtime in DEBIAN_10_AND_OLDER else "FC_FUNCTION_VERSION"
+    system = {
+        "HOME": "/root" if temporary == "/tmp" else temporary,
+        "LANG": "C.UTF-8",
+        "LD_LIBRARY_PATH": f"{code}:{code}/lib:/usr/local/lib:/opt/lib",
+        "PATH": SEARCH_PATH,
+        "TZ": "UTC",
+        "FC_FUNC_CODE_PATH": code,
+        "FC_ACCOUNT_ID": place.account_id,
+        "FC_FUNCTION_HANDLER": function.handler,
+        "FC_FUNCTION_MEMORY_SIZE": str(function.memory_mib),
+        "FC_FUNCTION_NAME": function.name,
+        "FC_REGION": place.region,
+        "FC_INSTANCE_ID": instance_id,
+        "FC_QUALIFIER": LATEST,
+        version: LATEST,
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": credentials.access_key_id,
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": credentials.access_key_secret,
+        "ALIBABA_CLOUD_SECURITY_TOKEN": credentials.security_token,
+    }
+    if temporary != "/tmp":
+        system["TMPDIR"] = temporary
+    return system | dict(function.environment)

@@ -1,0 +1,73 @@
+"""The codec of the instance dialogue: bytes ↔ values, see `bootstrap/DIALOGUE.md`, part 2."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+KIB = 1024
+PIECE_BYTES = 256 * KIB
+FRAME_BYTES = 1024 * KIB
+
+INVOKE, INITIALIZE, PRE_STOP, DATA = b"I", b"N", b"S", b"D"
+HELLO, RETURNED, RAISED = b"H", b"R", b"E"
+
+HEAD = struct.Struct("!cI")
+REQUEST = struct.Struct("!cIQH")  # the head and the fixed part behind it
+ANSWER = struct.Struct("!QI")
+
+
+class BadFrame(Exception):
+    """The other side does not keep to the dialogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The beginning of an answer; the rest, if any, follows in data frames."""
+
+    returned: bool
+    size_bytes: int
+    peak_memory_kib: int
+    piece: bytes
+
+
+def encode_request(kind: bytes, meta: bytes, size_bytes: int, piece: bytes) -> bytes:
+    """Return the first frame of a request whose event has `size_bytes` in all."""
+    length = REQUEST.size - HEAD.size + len(meta) + len(piece)
+    return REQUEST.pack(kind, length, size_bytes, len(meta)) + meta + piece
+
+
+def encode_data(piece: bytes) -> bytes:
+    return HEAD.pack(DATA, len(piece)) + piece
+
+
+def decode_answer(kind: bytes, content: bytes) -> Answer:
+    """Raises BadFrame."""
+    if kind not in (RETURNED, RAISED) or len(content) < ANSWER.size:
+        raise BadFrame(f"an answer cannot begin with {kind!r} and {len(content)} bytes")
+    size_bytes, peak_memory_kib = ANSWER.unpack_from(content)
+    piece = content[ANSWER.size :]
+    if len(piece) > size_bytes:
+        raise BadFrame(f"an answer of {size_bytes} bytes cannot begin with {len(piece)}")
+    return Answer(kind == RETURNED, size_bytes, peak_memory_kib, piece)
+
+
+class FrameReader:
+    """Frames out of a byte stream that arrives in any pieces."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield kind and content of every frame that is whole now. Raises BadFrame."""
+        buffer = self._buffer + data if self._buffer else data
+        start = 0
+        while len(buffer) - start >= HEAD.size:
+            kind, length = HEAD.unpack_from(buffer, start)
+            if length > FRAME_BYTES:
+                raise BadFrame(f"a frame of {length} bytes is longer than {FRAME_BYTES}")
+            end = start + HEAD.size + length
+            if len(buffer) < end:
+                break
+            yield kind, buffer[start + HEAD.size : end]
+            start = end
+        self._buffer = buffer[start:] if start else buffer

@@ -1,0 +1,1 @@
+"""Where a process lives: start, bound, freeze, end."""

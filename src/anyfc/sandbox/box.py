@@ -1,0 +1,46 @@
+"""Box: what one sandbox is made of; Level: how strong its walls are."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Level(Enum):
+    """How far an instance is kept apart. Chosen at start, printed, never lowered silently."""
+
+    JAIL = "jail"  # namespaces, private layer, unprivileged id, filter; the server is root
+    USERNS = "userns"  # the same walls without root
+    NONE = "none"  # a process in a folder
+
+
+DESCRIBE = {
+    Level.JAIL: "own namespaces, private layer over /code, unprivileged user, system call filter",
+    Level.USERNS: "own namespaces made without root, private layer over /code, system call filter",
+    Level.NONE: "no walls: a function can read what the user it runs as can read, and sees its "
+    "code and its temporary files in a private folder instead of /code and /tmp",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """One sandbox; see BOX in `bootstrap/DIALOGUE.md`."""
+
+    hostname: str
+    code: str
+    layers: tuple[str, ...] = ()
+    modules: str | None = None
+    scratch: str | None = None
+    disk_mib: int = 512
+    descriptors: int = 100_000
+
+    def packet(self, *, cgroup: bool) -> dict[str, Any]:
+        return {
+            "hostname": self.hostname,
+            "code": self.code,
+            "layers": list(self.layers),
+            "modules": self.modules,
+            "scratch": self.scratch,
+            "disk_mib": self.disk_mib,
+            "descriptors": self.descriptors,
+            "cgroup": cgroup,
+        }

@@ -1,0 +1,1 @@
+"""Many instances: who gets which, and how many there are."""

@@ -1,0 +1,274 @@
+"""Scheduler and its `lease`: the one way to an instance, for all."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from anyfc.errors import InternalServerError
+from anyfc.instance.lifecycle import Instance, StartFailed
+from anyfc.model.function import Function
+from anyfc.model.invocation import InitializationFailed
+from anyfc.model.version import VersionId
+from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.scheduler.limits import Limits
+from anyfc.scheduler.pool import Pool, Slot
+from anyfc.scheduler.scaler import stale, starts
+
+log = logging.getLogger("anyfc")
+
+TEND_S = 1.0
+
+# Opens an instance of a function; the callable is to be called when its process is up.
+Open = Callable[[Function, Callable[[], None]], AbstractAsyncContextManager[Instance]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How many instances, for how long, and how long callers wait for one."""
+
+    max_instances: int
+    max_instances_per_function: int
+    max_waiting: int
+    wait_s: float
+    parallel_starts: int
+    idle_s: float
+    freeze_after_s: float
+    instance_age_s: float
+
+
+class Lease:
+    """The right to use an instance, taken on entering and given back on leaving."""
+
+    __slots__ = ("_pool", "_slot")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._slot: Slot | None = None
+
+    async def __aenter__(self) -> Instance | InitializationFailed:
+        slot = self._pool.take_nowait()
+        if slot is None:
+            won = await self._pool.take()
+            if isinstance(won, InitializationFailed):
+                return won
+            slot = won
+        self._slot = slot
+        return slot.instance
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._slot is not None:
+            self._pool.give_back(self._slot)
+
+
+class Scheduler:
+    """Decides which instance serves whom, and how many there are."""
+
+    def __init__(self, policy: Policy, open_instance: Open, group: asyncio.TaskGroup) -> None:
+        self._policy = policy
+        self._open = open_instance
+        self._group = group
+        self._limits = Limits(
+            in_all=policy.max_instances, per_function=policy.max_instances_per_function
+        )
+        self._pools: dict[VersionId, Pool] = {}
+        self._start_turn = asyncio.Semaphore(policy.parallel_starts)
+        self._idled = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+
+    def lease(self, function: Function, version: VersionId) -> Lease:
+        """Return the right to an instance of a version, to be entered with `async with`.
+
+        Entering gives the instance, or the failure of the initializer of the one that was started
+        for this caller. Raises ResourceExhausted, InternalServerError.
+        """
+        pool = self._pools.get(version)
+        if pool is None:
+            pool = self._pools[version] = Pool(
+                function,
+                version,
+                grow=self._grow,
+                idled=self._idled.set,
+                saturated=lambda pool: (
+                    not pool.starting and self._limits.room(pool.function.name) <= 0
+                ),
+                max_waiting=self._policy.max_waiting,
+                wait_s=self._policy.wait_s,
+            )
+        return Lease(pool)
+
+    def follow(self, name: str, current: VersionId | None) -> None:
+        """A function has changed or is gone: instances of its other versions go."""
+        for version, pool in list(self._pools.items()):
+            if version.function == name and version != current:
+                pool.outdate()
+                self._forget_empty(pool)
+
+    def abort(self, name: str) -> None:
+        """End the instances of a function, the busy ones too."""
+        for pool in list(self._pools.values()):
+            if pool.version.function == name:
+                for slot in list(pool.slots):
+                    slot.retire()
+
+    def digests(self) -> set[str]:
+        """Return the digests of the code that instances may still be started from."""
+        return {pool.function.code.digest for pool in self._pools.values() if pool.function.code}
+
+    # --- starting ---
+
+    def _grow(self, pool: Pool) -> None:
+        name = pool.function.name
+        if self._limits.full_in_all() and len(pool.waiting) > pool.starting:
+            self._make_room(name)
+        room = self._limits.room(name)
+        for _ in range(starts(waiting=len(pool.waiting), starting=pool.starting, room=room)):
+            self._limits.take(name)
+            pool.starting += 1
+            self._group.create_task(self._live(pool), name=f"instance of {name}")
+
+    def _make_room(self, name: str) -> None:
+        """At the ceiling: another function's instance that was idle longest goes."""
+        idle = [
+            pool.idle[0]
+            for pool in self._pools.values()
+            if pool.idle and pool.function.name != name
+        ]
+        if idle:
+            oldest = min(idle, key=lambda slot: slot.idle_since)
+            oldest.pool.retire(oldest)
+
+    async def _live(self, pool: Pool) -> None:
+        """The whole life of one instance."""
+        is_starting = True
+
+        def started() -> None:
+            nonlocal is_starting
+            if is_starting:
+                is_starting = False
+                pool.starting -= 1
+
+        try:
+            async with self._start_turn_for(pool) as turn:
+                if turn is None:
+                    return
+                async with self._open(pool.function, turn) as instance:
+                    started()
+                    await self._serve(pool, instance)
+        except StartFailed as failure:
+            started()
+            pool.fail(failure.result)
+        except SandboxFailed as error:
+            started()
+            log.error("no instance", extra={"function": pool.function.name, "why": str(error)})
+            pool.fail(InternalServerError(f"no instance could be started: {error}"))
+        except Exception as error:
+            started()
+            log.exception("an instance failed", extra={"function": pool.function.name})
+            failure_of_ours = InternalServerError()
+            failure_of_ours.__cause__ = error
+            pool.fail(failure_of_ours)
+        finally:
+            started()
+            self._limits.give_back(pool.function.name)
+            self._forget_empty(pool)
+            if not self._closing:
+                for waiting in [other for other in self._pools.values() if other.waiting]:
+                    self._grow(waiting)
+
+    @asynccontextmanager
+    async def _start_turn_for(self, pool: Pool) -> AsyncIterator[Callable[[], None] | None]:
+        """Wait for a turn to start; None if nobody waits for the instance any more.
+
+        Only making processes takes turns: calling the yielded function ends the turn, and an
+        initializer may then take its time.
+        """
+        await self._start_turn.acquire()
+        mine = True
+
+        def done() -> None:
+            nonlocal mine
+            if mine:
+                mine = False
+                self._start_turn.release()
+
+        try:
+            yield done if pool.waiting and not self._closing else None
+        finally:
+            done()
+
+    async def _serve(self, pool: Pool, instance: Instance) -> None:
+        """Offer the instance until it is retired or its process ends."""
+        slot = pool.add(instance)
+        try:
+            ends = (slot.retired, instance.exited)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pool.discard(slot)
+
+    def _forget_empty(self, pool: Pool) -> None:
+        if pool.empty and self._pools.get(pool.version) is pool:
+            del self._pools[pool.version]
+
+    # --- tending ---
+
+    async def freeze_idle(self) -> None:
+        """Freeze what has been idle for a moment. Sleeps when there is nothing to freeze."""
+        grace_s = self._policy.freeze_after_s
+        while True:
+            await self._idled.wait()
+            self._idled.clear()
+            await asyncio.sleep(grace_s)
+            now = self._loop.time()
+            for pool in list(self._pools.values()):
+                for slot in reversed(pool.idle):
+                    if slot.instance.frozen:
+                        continue
+                    if now - slot.idle_since >= grace_s:
+                        slot.instance.freeze()
+                    else:
+                        self._idled.set()
+
+    async def tend(self) -> None:
+        """Retire what was idle too long."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            now = self._loop.time()
+            for pool in list(self._pools.values()):
+                idle_s = pool.function.idle_timeout_s or self._policy.idle_s
+                for slot in stale(pool.idle, now, idle_s=idle_s, age_s=self._policy.instance_age_s):
+                    pool.retire(slot)
+
+    def close(self) -> None:
+        """Retire everything; who still waits is told."""
+        self._closing = True
+        for pool in list(self._pools.values()):
+            pool.outdate()
+            for slot in list(pool.slots):
+                slot.retire()
+
+
+@asynccontextmanager
+async def open_scheduler(policy: Policy, open_instance: Open) -> AsyncIterator[Scheduler]:
+    """Yield a scheduler; leaving stops all instances and waits until they are gone."""
+    async with asyncio.TaskGroup() as group:
+        scheduler = Scheduler(policy, open_instance, group)
+        async with asyncio.TaskGroup() as tending:
+            tasks = [
+                tending.create_task(scheduler.freeze_idle(), name="freeze"),
+                tending.create_task(scheduler.tend(), name="tend"),
+            ]
+            try:
+                yield scheduler
+            finally:
+                for task in tasks:
+                    task.cancel()
+                scheduler.close()

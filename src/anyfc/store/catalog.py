@@ -1,0 +1,78 @@
+"""What the data plane reads: an in-memory view of the functions, in step with the store."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+
+from anyfc.errors import FunctionNotFound
+from anyfc.model.function import Function
+from anyfc.model.version import LATEST, VersionId, check_qualifier
+
+
+class Catalog:
+    """All functions by name. Belongs to the event loop: nothing here waits or locks."""
+
+    def __init__(self) -> None:
+        # The VersionId is made once for each change and not once for each invocation.
+        self._entries: dict[str, tuple[Function, VersionId]] = {}
+        self._names: list[str] = []  # sorted
+        self._watchers: list[Callable[[str], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: str) -> Function:
+        """Return a function. Raises FunctionNotFound."""
+        return self.resolve(name, LATEST)[0]
+
+    def resolve(self, name: str, qualifier: str) -> tuple[Function, VersionId]:
+        """Return what a qualifier leads to. Raises FunctionNotFound and `check_qualifier`'s."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise FunctionNotFound(name)
+        check_qualifier(name, qualifier)
+        return entry
+
+    def page(
+        self, prefix: str, start: str, limit: int, keep: Callable[[Function], bool]
+    ) -> tuple[list[Function], str | None]:
+        """List functions to `keep` by name, from `start` on, and the name the next page starts at.
+
+        The name is None when nothing is left. It may be gone by the time it is used.
+        """
+        found: list[Function] = []
+        for index in range(bisect_left(self._names, max(prefix, start)), len(self._names)):
+            name = self._names[index]
+            if not name.startswith(prefix):
+                break
+            function = self._entries[name][0]
+            if keep(function):
+                if len(found) == limit:
+                    return found, name
+                found.append(function)
+        return found, None
+
+    def put(self, function: Function) -> None:
+        """Take a function in, in place of an earlier state of it."""
+        if function.name not in self._entries:
+            insort(self._names, function.name)
+        version = VersionId(function.name, function.id, LATEST, function.generation)
+        self._entries[function.name] = function, version
+        self._tell(function.name)
+
+    def remove(self, name: str) -> None:
+        """Forget a function that is here."""
+        del self._entries[name]
+        del self._names[bisect_left(self._names, name)]
+        self._tell(name)
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """Have `callback` called with the name of each function after it was put or removed."""
+        self._watchers.append(callback)
+
+    def digests(self) -> set[str]:
+        """Return the digests of all code that functions refer to."""
+        return {function.code.digest for function, _ in self._entries.values() if function.code}
+
+    def _tell(self, name: str) -> None:
+        for callback in self._watchers:
+            callback(name)

@@ -1,0 +1,83 @@
+"""Functions in the database: every change is durable, and in the catalog, before it returns."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, exc, insert, select, update
+
+from anyfc.errors import FunctionAlreadyExists, FunctionNotFound
+from anyfc.model.function import Function
+from anyfc.store.catalog import Catalog
+from anyfc.store.database import Database
+from anyfc.store.tables import FUNCTIONS
+
+FIELDS = tuple(column.name for column in FUNCTIONS.columns)
+
+SELECT_ALL = select(FUNCTIONS)
+SELECT = SELECT_ALL.where(FUNCTIONS.c.name == bindparam("by_name"))
+INSERT = insert(FUNCTIONS)
+UPDATE = update(FUNCTIONS).where(FUNCTIONS.c.name == bindparam("by_name"))
+DELETE = delete(FUNCTIONS).where(FUNCTIONS.c.name == bindparam("by_name"))
+
+
+class Functions:
+    """All functions of a database. Making this fills the catalog, which follows from then on."""
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self._catalog = catalog
+        for function in database.read(_select_all):
+            catalog.put(function)
+
+    async def create(self, function: Function) -> None:
+        """Store a new function. Raises FunctionAlreadyExists."""
+
+        def change(connection: Connection) -> Function:
+            try:
+                connection.execute(INSERT, _row(function))
+            except exc.IntegrityError as error:
+                raise FunctionAlreadyExists(function.name) from error
+            return function
+
+        await self._database.write(change, on_commit=self._catalog.put)
+
+    async def change(self, name: str, edit: Callable[[Function], Function]) -> Function:
+        """Replace a function by what `edit` makes of its newest state, and return that.
+
+        `edit` runs on the writer thread, so it must be quick and touch nothing else. What it raises
+        is raised here, and nothing is changed. Raises FunctionNotFound.
+        """
+
+        def change(connection: Connection) -> Function:
+            function = edit(_select(connection, name))
+            connection.execute(UPDATE, {**_row(function), "by_name": name})
+            return function
+
+        return await self._database.write(change, on_commit=self._catalog.put)
+
+    async def delete(self, name: str) -> Function:
+        """Remove a function and return its last state. Raises FunctionNotFound."""
+
+        def change(connection: Connection) -> Function:
+            function = _select(connection, name)
+            connection.execute(DELETE, {"by_name": name})
+            return function
+
+        return await self._database.write(
+            change, on_commit=lambda function: self._catalog.remove(function.name)
+        )
+
+
+def _row(function: Function) -> dict[str, Any]:
+    return {field: getattr(function, field) for field in FIELDS}
+
+
+def _select_all(connection: Connection) -> list[Function]:
+    return [Function(**row) for row in connection.execute(SELECT_ALL).mappings()]
+
+
+def _select(connection: Connection, name: str) -> Function:
+    row = connection.execute(SELECT, {"by_name": name}).mappings().first()
+    if row is None:
+        raise FunctionNotFound(name)
+    return Function(**row)

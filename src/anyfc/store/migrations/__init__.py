@@ -1,0 +1,1 @@
+"""Alembic revisions, oldest first. They describe history: they import nothing of ours."""

@@ -1,0 +1,81 @@
+"""The tables, one schema for SQLite and PostgreSQL; a change here needs a new migration.
+
+A plain field of a noun is a column of its own; a field with structure is one JSON column. The
+column types below convert both ways, so that a row holds exactly the noun's own values.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, DateTime, Double, Integer, MetaData, Table, Text, TypeDecorator
+from sqlalchemy.engine import Dialect
+
+from anyfc.model.function import Code, Hook, Restriction
+
+# The migration that makes the schema below. Known here so that a database that is up to date can
+# be opened without importing Alembic, which takes longer than everything else at start together.
+HEAD = "0001"
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time, kept in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A struct or a mapping as JSON text; `None` stays NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, shape: Any) -> None:
+        super().__init__()
+        self.shape = shape
+        self._decoder = msgspec.json.Decoder(shape)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else self._decoder.decode(value)
+
+
+METADATA = MetaData()
+
+FUNCTIONS = Table(
+    "functions",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("generation", Integer, nullable=False),
+    Column("runtime", Text, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("code", Json(Code)),
+    Column("created_at", Moment, nullable=False),
+    Column("modified_at", Moment, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("timeout_s", Integer, nullable=False),
+    Column("memory_mib", Integer, nullable=False),
+    Column("cpu", Double, nullable=False),
+    Column("disk_mib", Integer, nullable=False),
+    Column("instance_concurrency", Integer, nullable=False),
+    Column("environment", Json(Mapping[str, str]), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("initializer", Json(Hook)),
+    Column("pre_stop", Json(Hook)),
+    Column("log_project", Text, nullable=False),
+    Column("log_store", Text, nullable=False),
+    Column("idle_timeout_s", Integer),
+    Column("restriction", Json(Restriction)),
+    Column("kept", Json(Mapping[str, Any]), nullable=False),
+)

@@ -1,0 +1,523 @@
+"""Sockets in, Request out: the HTTP/1.1 server of the data plane (httptools on uvloop).
+
+One module because it is one state machine: what a connection has read, what it owes, and when it
+has waited long enough are decided on the same few fields.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Protocol
+
+import httptools
+
+from anyfc.errors import (
+    FunctionComputeError,
+    InvalidArgument,
+    NotSupported,
+    RequestTimeout,
+    ServerStopping,
+)
+from anyfc.web.message import Body, Header, PeerLost, Request, Response
+
+log = logging.getLogger("anyfc")
+
+KIB = 1024
+MIB = 1024 * KIB
+TARGET_BYTES = 4 * KIB
+HEADER_BYTES = 8 * KIB
+# Every header may be two bytes long and come with four that do not count.
+RAW_HEAD_BYTES = 2 * TARGET_BYTES + 4 * HEADER_BYTES
+PIPELINE = 16
+LINGER_BYTES = 64 * MIB
+LINGER_S = 10.0
+LINGER_HEAD_S = 2.0
+SWEEP_S = 0.5
+NO_BODY = frozenset((204, 304))
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a connection may take over what."""
+
+    header_s: float
+    body_stall_s: float
+    keep_alive_s: float
+    drain_s: float
+
+
+Send = Callable[[Response], Awaitable[None]]
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    async def handle(self, request: Request, send: Send) -> None:
+        """Answer by calling `send` once. Cancelled when the caller hangs up."""
+
+    def refuse(self, problem: FunctionComputeError) -> Response:
+        """Put a problem with the HTTP itself into words."""
+
+
+class Server:
+    """A listening socket's connections, and their end."""
+
+    def __init__(
+        self,
+        application: Application,
+        patience: Patience,
+        max_connections: int,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self.application = application
+        self.patience = patience
+        self.max_connections = max_connections
+        self.group = group
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._empty = asyncio.Event()
+        self._date = (0, b"")
+
+    def date(self) -> bytes:
+        """The Date header line, made once a second."""
+        now_s = int(time.time())
+        if self._date[0] != now_s:
+            self._date = (now_s, b"Date: " + formatdate(now_s, usegmt=True).encode() + b"\r\n")
+        return self._date[1]
+
+    def forget(self, connection: "Connection") -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def sweep(self) -> None:
+        """End what took too long. One timer for all, because each request would move its own."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = self.loop.time()
+            for connection in list(self.connections):
+                if connection.deadline < now:
+                    connection.run_out()
+
+    async def drain(self) -> None:
+        """Let running requests end, bounded; idle connections go at once."""
+        self.draining = True
+        self._empty.clear()
+        for connection in list(self.connections):
+            connection.drain()
+        if self.connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.patience.drain_s):
+                    await self._empty.wait()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One client: a parser, a queue of requests, and a task that answers them in order."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until it is made
+        self._parser = httptools.HttpRequestParser(self)
+        self._task: asyncio.Task[None] | None = None
+        self._queue: deque[Request] = deque()
+        self._arrival: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._peer = ""
+        self._ended = False  # nothing more will be read as a request
+        self._refused = False  # what arrives cannot be understood
+        self._answering = False
+        self._held = False  # reading is paused because too many requests wait
+        self._read_paused = 0
+        self.deadline = 0.0
+        self._reset_head()
+
+    def _reset_head(self) -> None:
+        self._target = b""
+        self._headers: list[Header] = []
+        self._header_bytes = 0
+        self._raw_bytes = 0
+        self._body: Body | None = None
+
+    # --- the socket ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        server = self._server
+        server.connections.add(self)
+        self._expect(server.patience.header_s)
+        if server.draining or len(server.connections) > server.max_connections:
+            self._write(server.application.refuse(ServerStopping()), keep_alive=False)
+            self._ended = True
+            transport.close()
+            return
+        self._task = server.group.create_task(self._serve(), name="connection")
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if self._body is None:
+            if not self._raw_bytes and not self._answering and not self._queue:
+                self._expect(self._server.patience.header_s)
+            self._raw_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Not taken up (RFC 9110, 7.8): what follows is another request.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self.data_received(rest)
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(InvalidArgument(f"malformed HTTP request: {_reason(error)}"))
+            return
+        if self._body is None and self._raw_bytes > RAW_HEAD_BYTES:
+            self._refuse(InvalidArgument(f"request head exceeds {RAW_HEAD_BYTES} bytes"))
+        elif len(self._queue) > PIPELINE and not self._held:
+            self._held = True
+            self.pause_reading()
+
+    def eof_received(self) -> None:
+        self._ended = True  # and the transport closes: a caller that stops sending has hung up
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._ended = True
+        self._server.forget(self)
+        if self._body is not None:
+            self._body.fail(PeerLost())
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._drained = self._server.loop.create_future()
+        self._expect(self._server.patience.body_stall_s)
+
+    def resume_writing(self) -> None:
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+            self.deadline = float("inf")
+
+    # Two may want the flow stopped: a body that is not read, and a full queue.
+
+    def pause_reading(self) -> None:
+        self._read_paused += 1
+        if self._read_paused == 1:
+            self._transport.pause_reading()
+            if self._answering and self._drained is None:
+                self.deadline = float("inf")  # it is us who are slow
+
+    def resume_reading(self) -> None:
+        self._read_paused -= 1
+        if not self._read_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+            if self._body is not None:
+                self._expect(self._server.patience.body_stall_s)
+
+    # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        if self._body is not None:
+            self._raw_bytes = 0
+        raw_bytes = self._raw_bytes
+        self._reset_head()
+        self._raw_bytes = raw_bytes
+
+    def on_url(self, piece: bytes) -> None:
+        self._target += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes <= HEADER_BYTES:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        method = parser.get_method()
+        declared_bytes: int | None = None
+        hosts = 0
+        expectation = b""
+        chunked = False
+        problem: FunctionComputeError | None = None
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                declared_bytes = int(value)  # the parser took digits only
+            elif name == b"transfer-encoding":
+                chunked = True
+                if value.strip().lower() != b"chunked":
+                    problem = NotSupported(f"transfer encoding '{value.decode('latin-1')}'")
+            elif name == b"expect":
+                expectation = value.strip().lower()
+        old = parser.get_http_version() == "1.0"
+        if problem is None:
+            problem = self._find_problem(method, hosts, expectation, old, chunked)
+        if declared_bytes is None and not chunked:
+            declared_bytes = 0
+        self._body = body = Body(
+            self, declared_bytes, self._go_on if expectation == b"100-continue" else None
+        )
+        if declared_bytes != 0:
+            self._expect(self._server.patience.body_stall_s)
+        self._raw_bytes = 0
+        self._arrive(
+            Request(
+                method=method,
+                target=self._target,
+                headers=self._headers,
+                body=body,
+                keep_alive=parser.should_keep_alive(),
+                peer=self._peer,
+                problem=problem,
+            )
+        )
+
+    def _find_problem(
+        self, method: bytes, hosts: int, expectation: bytes, old: bool, chunked: bool
+    ) -> FunctionComputeError | None:
+        if len(self._target) > TARGET_BYTES:
+            return InvalidArgument(f"path and query exceed {TARGET_BYTES} bytes")
+        if self._header_bytes > HEADER_BYTES:
+            return InvalidArgument(f"request headers exceed {HEADER_BYTES} bytes")
+        if hosts != 1 and not (old and hosts == 0):
+            return InvalidArgument(f"a request needs one Host header, not {hosts}")
+        if old and chunked:
+            return InvalidArgument("HTTP/1.0 has no transfer encoding")
+        if expectation not in (b"", b"100-continue"):
+            return InvalidArgument(f"expectation '{expectation.decode('latin-1')}' is not known")
+        if method == b"CONNECT":
+            return InvalidArgument("CONNECT: this server is no proxy")
+        if not self._target.startswith(b"/"):
+            return self._cut_authority()
+        return None
+
+    def _cut_authority(self) -> FunctionComputeError | None:
+        """Clients that take us for a proxy send `http://host/path`; the path is what counts."""
+        scheme, mark, rest = self._target.partition(b"://")
+        if not mark or scheme.lower() not in (b"http", b"https"):
+            return InvalidArgument("the request target must begin with '/'")
+        _, slash, path = rest.partition(b"/")
+        self._target = slash + path or b"/"
+        return None
+
+    def on_body(self, piece: bytes) -> None:
+        body = self._body
+        assert body is not None
+        body.feed(piece)
+        if not self._read_paused:
+            self._expect(self._server.patience.body_stall_s)
+        if body.discarding and body.received_bytes > LINGER_BYTES:
+            self.abort()
+
+    def on_message_complete(self) -> None:
+        body = self._body
+        assert body is not None
+        body.end()
+        self._body = None
+        self._raw_bytes = 0
+        self.deadline = float("inf")  # from here on the answer's own deadlines count
+
+    # --- requests, in order ---
+
+    def _arrive(self, request: Request) -> None:
+        self._queue.append(request)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def _refuse(self, problem: FunctionComputeError) -> None:
+        """Answer what cannot be understood, after what was understood before it; then end."""
+        self._ended = self._refused = True
+        if self._body is not None:
+            self._body.fail(PeerLost())
+        body = Body(self, 0)
+        body.end()
+        self._arrive(
+            Request(
+                method=b"", target=b"", headers=[], body=body, keep_alive=False,
+                peer=self._peer, problem=problem,
+            )
+        )  # fmt: skip
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                if not self._queue:
+                    if self._ended or self._server.draining:
+                        break
+                    self._arrival = self._server.loop.create_future()
+                    await self._arrival
+                request = self._queue.popleft()
+                if self._held and len(self._queue) < PIPELINE // 2:
+                    self._held = False
+                    self.resume_reading()
+                self._answering = True
+                if not await self._answer(request):
+                    break
+                self._answering = False
+                if not self._queue:
+                    patience = self._server.patience
+                    self._expect(patience.header_s if self._raw_bytes else patience.keep_alive_s)
+            self._end()
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        except Exception:
+            log.exception("a connection failed")
+            self._transport.abort()
+
+    async def _answer(self, request: Request) -> bool:
+        """Have one request answered; True if another may follow on this connection."""
+        application = self._server.application
+        sent = False
+
+        async def send(response: Response) -> None:
+            nonlocal sent
+            assert not sent, "a request is answered once"
+            sent = True
+            await self._send(request, response)
+
+        try:
+            if request.problem is not None:
+                request.keep_alive = False
+                await send(application.refuse(request.problem))
+            else:
+                await application.handle(request, send)
+        except PeerLost:
+            return False
+        assert sent, "a request is answered"
+        if not request.body.complete:
+            await self._linger(request.body)
+            return False
+        return request.keep_alive and not self._server.draining
+
+    async def _send(self, request: Request, response: Response) -> None:
+        keep_alive = request.keep_alive and request.body.complete and not self._server.draining
+        body = response.body
+        if isinstance(body, bytes):
+            self._write(response, keep_alive=keep_alive, head_only=request.method == b"HEAD")
+            if self._drained is not None:
+                await self._drained
+            return
+        chunked = response.length_bytes is None
+        framing = (
+            b"Transfer-Encoding: chunked\r\n"
+            if chunked
+            else b"Content-Length: %d\r\n" % (response.length_bytes or 0)
+        )
+        write = self._transport.write
+        write(self._head(response, framing, keep_alive))
+        if request.method == b"HEAD":
+            return
+        async for piece in body:
+            if piece:
+                write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                if self._drained is not None:
+                    await self._drained
+        if chunked:
+            write(b"0\r\n\r\n")
+
+    def _write(self, response: Response, *, keep_alive: bool, head_only: bool = False) -> None:
+        body = response.body
+        assert isinstance(body, bytes)
+        framing = b"" if response.status in NO_BODY else b"Content-Length: %d\r\n" % len(body)
+        head = self._head(response, framing, keep_alive)
+        self._transport.write(head if head_only else head + body)
+
+    def _head(self, response: Response, framing: bytes, keep_alive: bool) -> bytes:
+        lines = [STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status]
+        for name, value in response.headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines += (self._server.date(), framing)
+        lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
+        return b"".join(lines)
+
+    def _go_on(self) -> None:
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _linger(self, body: Body) -> None:
+        """Swallow the rest of a refused body, so that the client gets to read the answer."""
+        if body.held_back:
+            return
+        body.discard()
+        body.limit_bytes = None
+        with suppress(TimeoutError, PeerLost):
+            async with asyncio.timeout(LINGER_S):
+                await body.read()
+
+    def _end(self) -> None:
+        if not self._refused:
+            self._transport.close()
+            return
+        # Closing with unread bytes would reset the connection and take the answer with it.
+        self._transport.write_eof()
+        self._expect(LINGER_HEAD_S)
+
+    # --- time ---
+
+    def _expect(self, within_s: float) -> None:
+        self.deadline = self._server.loop.time() + within_s
+
+    def run_out(self) -> None:
+        """The deadline passed: whoever is slow, it is not a function."""
+        self.deadline = float("inf")
+        if self._drained is not None or self._task is None or self._task.done():
+            self.abort()
+        elif self._body is not None:
+            self._body.fail(RequestTimeout())
+        elif self._raw_bytes:
+            self._refuse(RequestTimeout())
+        elif not self._answering:
+            self._ended = True
+            self._transport.close()
+
+    def drain(self) -> None:
+        if not self._answering and not self._queue:
+            self._ended = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+def _reason(error: httptools.HttpParserError) -> str:
+    cause = error.__context__ or error
+    return str(cause) or type(cause).__name__
+
+
+@asynccontextmanager
+async def open_server(
+    application: Application, *, host: str, port: int, patience: Patience, max_connections: int
+) -> AsyncIterator[int]:
+    """Serve HTTP while open; yield the port. Leaving drains: see `Patience.drain_s`.
+
+    Raises OSError if the address cannot be taken.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        server = Server(application, patience, max_connections, group)
+        listener = await loop.create_server(
+            lambda: Connection(server), host, port, backlog=1024, reuse_address=True
+        )
+        sweeper = group.create_task(server.sweep(), name="sweep")
+        try:
+            yield listener.sockets[0].getsockname()[1]
+        finally:
+            listener.close()
+            await server.drain()
+            sweeper.cancel()
