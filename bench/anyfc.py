@@ -21,9 +21,10 @@ from alibabacloud_fc20230330.models import (
 from alibabacloud_tea_openapi.models import Config
 from alibabacloud_tea_openapi.utils import Utils
 from darabonba.request import DaraRequest
+from Tea.exceptions import TeaException
 
 from bench.client import EVENT, HANDLER, Request, Subject
-from bench.process import free_port, open_process, wait_ready
+from bench.process import Missing, free_port, open_process, wait_ready
 
 ALGORITHM = "ACS3-HMAC-SHA256"
 RUNTIME = "python3.10"
@@ -48,7 +49,10 @@ class Server:
         )
 
     def deploy(self, name: str, *, own_code: bool = False) -> Subject:
-        """Make a function of the handler that all run; with `own_code` its package is unique."""
+        """Make a function of the handler that all run; with `own_code` its package is unique.
+
+        Raises Missing.
+        """
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.write(HANDLER, "index.py")
@@ -60,7 +64,10 @@ class Server:
             handler="index.handler",
             code=InputCodeLocation(zip_file=base64.b64encode(buffer.getvalue()).decode()),
         )
-        self._client.create_function(CreateFunctionRequest(body=function))
+        try:
+            self._client.create_function(CreateFunctionRequest(body=function))
+        except TeaException as error:
+            raise Missing(f"CreateFunction failed: {error}") from error
         return Subject(lambda: self._invocation(name), self.pid)
 
     def _invocation(self, name: str) -> Request:

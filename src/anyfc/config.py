@@ -10,6 +10,7 @@ KIB = 1024
 MIB = 1024 * KIB
 
 ISOLATION = ("auto", "jail", "userns", "none")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 9000
     isolation: str = "auto"
+    log_level: str = "warning"
     access_key_id: str = ""
     access_key_secret: str = ""
     account_id: str = "123456789012345"
@@ -84,6 +86,8 @@ def find_problem(config: Config) -> str:
     """Say what is wrong with settings whose types are right, or return an empty text."""
     if config.isolation not in ISOLATION:
         return f"isolation: '{config.isolation}' is not one of {', '.join(ISOLATION)}"
+    if config.log_level not in LOG_LEVELS:
+        return f"log_level: '{config.log_level}' is not one of {', '.join(LOG_LEVELS)}"
     if not 0 <= config.port <= 65535:
         return f"port: {config.port} is not between 0 and 65535"
     if bool(config.access_key_id) != bool(config.access_key_secret):

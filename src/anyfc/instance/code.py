@@ -2,8 +2,10 @@
 
 The archive in the blob store is the truth; the unpacked tree is made from it and can be made again.
 
-    folder/<boot id>/<digest>/…   trees, complete from the moment they are there
-    folder/half-<random>/…        trees that are coming or going
+    folder/<boot id>/<digest>/code/…   trees, complete from the moment they are there
+    folder/half-<random>/…             trees that are coming or going
+
+The `code` below the digest is what makes a tree a layer of a root folder (`bootstrap/jail.py`).
 
 A tree is written without waiting for the disk, so it is good only until the machine stops: trees of
 an earlier boot are not used again.
@@ -85,7 +87,7 @@ class Packages:
 
     def folder(self, code: Code) -> Path:
         """Say where a package is unpacked, if it is."""
-        return self._trees / code.digest
+        return self._trees / code.digest / "code"
 
     async def ensure(self, code: Code) -> Path:
         """Return the folder of a stored package, unpacked again if need be.
@@ -140,7 +142,10 @@ class Packages:
         """Unpack an archive into a half-done tree, which is gone on exit unless it was moved."""
         tree = self._half / uuid4().hex
         try:
-            _unpack(data, tree, uid=self._uid, gid=self._gid, limit_bytes=self._limit_bytes)
+            os.mkdir(tree)
+            _unpack(
+                data, tree / "code", uid=self._uid, gid=self._gid, limit_bytes=self._limit_bytes
+            )
             yield tree
         except OSError as error:
             raise StoreUnavailable(f"the code cannot be unpacked: {error.strerror}") from error

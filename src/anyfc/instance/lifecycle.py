@@ -3,9 +3,9 @@
 import asyncio
 import math
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from anyfc.instance.logs import Logs
 from anyfc.instance.output import Output
-from anyfc.model.function import Function
+from anyfc.instance.spec import Spec
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
@@ -27,8 +27,6 @@ from anyfc.model.invocation import (
 )
 from anyfc.runtime.channel import Channel, ChannelClosed, open_channel
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_STOP, Answer
-from anyfc.sandbox.box import Box
-from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.zygote import Process, Sandbox, SandboxFailed
 
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
@@ -56,17 +54,6 @@ class StartFailed(Exception):
     def __init__(self, result: InitializationFailed) -> None:
         super().__init__(result)
         self.result = result
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """Everything that one instance is made of."""
-
-    id: str
-    function: Function
-    interpreter: Interpreter
-    box: Box
-    program: dict[str, Any]
 
 
 class Stream:
@@ -100,7 +87,7 @@ class Instance:
         self._peak_memory_mib = 0.0
         self._timed_out = False
         self._loop = asyncio.get_running_loop()
-        self.born_at = self._loop.time()
+        self.born_at = time.monotonic()
 
     def move(self, new: State) -> None:
         if new not in MOVES[self.state]:
@@ -124,13 +111,13 @@ class Instance:
             keep_tail=invocation.want_log_tail,
         )
         timeout_s = self.spec.function.timeout_s
-        started_at = self._loop.time()
+        started_at = time.monotonic()
         try:
             result = await self._ask(INVOKE, request_id, invocation.payload, timeout_s)
         except asyncio.CancelledError:
             self._end_line("Invoke", request_id, "Invocation canceled by client", started_at)
             raise
-        duration_ms = (self._loop.time() - started_at) * 1000
+        duration_ms = (time.monotonic() - started_at) * 1000
         match result:
             case Returned():
                 self._output.end(b"FC Invoke End RequestId: " + request_id.encode())
@@ -158,7 +145,7 @@ class Instance:
         """Call the initializer. Raises StartFailed."""
         hook = self.spec.function.initializer
         assert hook is not None
-        started_at = self._loop.time()
+        started_at = time.monotonic()
         result = await self._call_hook("Initialize", INITIALIZE, request_id, hook.timeout_s)
         match result:
             case Raised(body=body):
@@ -236,7 +223,7 @@ class Instance:
         self._output.end(f"FC {name} End RequestId: {request_id}{error}".encode())
 
     def _cost(self, started_at: float) -> str:
-        duration_ms = (self._loop.time() - started_at) * 1000
+        duration_ms = (time.monotonic() - started_at) * 1000
         return f"duration: {duration_ms:.0f}ms, maxMemoryUsage: {self._peak_memory_mib:.2f}MB"
 
     def _summary(self, duration_ms: float) -> str:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-BUILTIN_PYTHON = ("python3", "python3.9", "python3.10", "python3.12")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:

@@ -5,6 +5,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from anyfc.model.invocation import Payload
 from anyfc.runtime.frame import (
@@ -42,8 +43,7 @@ class Channel(asyncio.Protocol):
     # --- the socket ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +73,3 @@ def _is_program(path: Path) -> bool:
 
 def _open_to_all(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
-
-
-def pick(wanted: tuple[int, int], interpreters: Sequence[Interpreter]) -> Interpreter | None:
-    """Return the interpreter of the wanted version, else the newest, else None."""
-    for interpreter in interpreters:
-        if interpreter.version == wanted:
-            return interpreter
-    return interpreters[0] if interpreters else None

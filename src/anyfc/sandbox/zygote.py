@@ -213,6 +213,14 @@ class Sandbox:
                 self._zygotes[interpreter] = zygote
         return zygote
 
+    def make_scratch(self, name: str) -> str | None:
+        """Return a new private folder for an instance of a level that needs one."""
+        if self.level is not Level.NONE:
+            return None
+        scratch = self.folder / name
+        scratch.mkdir(mode=0o700)
+        return str(scratch)
+
     @asynccontextmanager
     async def _open_zygote(self, interpreter: Interpreter) -> AsyncIterator[Zygote]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

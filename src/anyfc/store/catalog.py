@@ -32,6 +32,10 @@ class Catalog:
         check_qualifier(name, qualifier)
         return entry
 
+    def find(self, name: str) -> tuple[Function, VersionId] | None:
+        """Return a function as it is now, or None."""
+        return self._entries.get(name)
+
     def page(
         self, prefix: str, start: str, limit: int, keep: Callable[[Function], bool]
     ) -> tuple[list[Function], str | None]:
@@ -72,6 +76,10 @@ class Catalog:
     def digests(self) -> set[str]:
         """Return the digests of all code that functions refer to."""
         return {function.code.digest for function, _ in self._entries.values() if function.code}
+
+    def runtimes(self) -> set[str]:
+        """Return the runtimes that functions use."""
+        return {function.runtime for function, _ in self._entries.values()}
 
     def _tell(self, name: str) -> None:
         for callback in self._watchers:

@@ -197,3 +197,12 @@ class Response:
     headers: Sequence[Header] = ()
     body: bytes | AsyncIterable[bytes] = b""
     length_bytes: int | None = None
+
+
+class Reply(Protocol):
+    """Takes the one response to a request."""
+
+    started: bool  # too late for another one
+
+    async def send(self, response: Response) -> None:
+        """Send it all, waiting while the client is slow."""

@@ -8,12 +8,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -24,7 +24,7 @@ from anyfc.errors import (
     RequestTimeout,
     ServerStopping,
 )
-from anyfc.web.message import Body, Header, PeerLost, Request, Response
+from anyfc.web.message import Body, Header, PeerLost, Reply, Request, Response
 
 log = logging.getLogger("anyfc")
 
@@ -55,14 +55,11 @@ class Patience:
     drain_s: float
 
 
-Send = Callable[[Response], Awaitable[None]]
-
-
 class Application(Protocol):
     """What answers requests."""
 
-    async def handle(self, request: Request, send: Send) -> None:
-        """Answer by calling `send` once. Cancelled when the caller hangs up."""
+    async def handle(self, request: Request, reply: Reply) -> None:
+        """Answer by sending one response. Cancelled when the caller hangs up."""
 
     def refuse(self, problem: FunctionComputeError) -> Response:
         """Put a problem with the HTTP itself into words."""
@@ -123,6 +120,22 @@ class Server:
             connection.abort()
 
 
+class Answer:
+    """What an application sends its response with; see `web.message.Reply`."""
+
+    __slots__ = ("_connection", "_request", "started")
+
+    def __init__(self, connection: "Connection", request: Request) -> None:
+        self._connection = connection
+        self._request = request
+        self.started = False
+
+    async def send(self, response: Response) -> None:
+        assert not self.started, "a request is answered once"
+        self.started = True
+        await self._connection.send(self._request, response)
+
+
 class Connection(asyncio.Protocol):
     """One client: a parser, a queue of requests, and a task that answers them in order."""
 
@@ -153,8 +166,7 @@ class Connection(asyncio.Protocol):
     # --- the socket ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
         server = self._server
@@ -384,29 +396,23 @@ class Connection(asyncio.Protocol):
     async def _answer(self, request: Request) -> bool:
         """Have one request answered; True if another may follow on this connection."""
         application = self._server.application
-        sent = False
-
-        async def send(response: Response) -> None:
-            nonlocal sent
-            assert not sent, "a request is answered once"
-            sent = True
-            await self._send(request, response)
-
+        answer = Answer(self, request)
         try:
             if request.problem is not None:
                 request.keep_alive = False
-                await send(application.refuse(request.problem))
+                await answer.send(application.refuse(request.problem))
             else:
-                await application.handle(request, send)
+                await application.handle(request, answer)
         except PeerLost:
             return False
-        assert sent, "a request is answered"
+        assert answer.started, "a request is answered"
         if not request.body.complete:
             await self._linger(request.body)
             return False
         return request.keep_alive and not self._server.draining
 
-    async def _send(self, request: Request, response: Response) -> None:
+    async def send(self, request: Request, response: Response) -> None:
+        """Write the response to a request; `Answer` sees to it that there is one."""
         keep_alive = request.keep_alive and request.body.complete and not self._server.draining
         body = response.body
         if isinstance(body, bytes):

@@ -1,6 +1,7 @@
 """The program inside the sandbox, driven over a real socket pair on every interpreter found.
 
-Starts processes, unlike other unit tests: what is tested is another program.
+Starts processes, unlike other unit tests: what is tested is another program. One module, because
+every promise is checked through the same driver.
 """
 
 import ast
@@ -723,9 +724,10 @@ def test_the_interpreter_looks_as_if_started_for_the_function(start: Start) -> N
         "def handler(event, context):\n"
         "    return [len(sys.argv), sys.stdin.read(), sys.stdout.encoding, sys.stdout.errors,\n"
         "            sys.stderr.encoding, sys.stdout is sys.__stdout__, os.getcwd(),\n"
-        "            callable(exit)]"
+        "            callable(exit), sys.stdout.name, sys.stdout.mode, sys.stdout.fileno()]"
     )
     expected = [1, "", "utf-8", "surrogateescape", "utf-8", True, str(instance.code), True]
+    expected += ["<stdout>", "w", 1]
     assert instance.value() == expected
     assert "old" not in instance.log
 
@@ -953,13 +955,17 @@ def test_the_channel_is_out_of_the_way_and_not_inherited(start: Start) -> None:
         "import os, subprocess\n"
         "def handler(event, context):\n"
         "    os.closerange(3, 900)\n"
-        "    listing = 'import os; print(os.listdir(\"/proc/self/fd\"))'\n"
         "    return subprocess.check_output(['ls', '/proc/self/fd'], close_fds=False)"
     )
     assert [int(number) for number in instance.call().body.split() if int(number) > 900] == []
 
 
 # --- the program itself --------------------------------------------------------------------------
+
+
+def test_the_bootstrap_is_written_in_python_3_6() -> None:
+    for path in BOOTSTRAP.glob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 6))
 
 
 def test_the_bootstrap_imports_the_standard_library_alone() -> None:

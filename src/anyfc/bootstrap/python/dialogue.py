@@ -20,6 +20,8 @@ ANSWER = struct.Struct(">cIQI")  # kind, length, size of the body, peak memory
 INVOKE, INITIALIZE, PRE_STOP = b"I", b"N", b"S"
 HELLO, RETURNED, RAISED, DATA = b"H", b"R", b"E", b"D"
 
+_decode = json.JSONDecoder().decode
+
 
 class Channel:
     """Takes over `connection`, out of the way of user code and of its children."""
@@ -34,9 +36,8 @@ class Channel:
         self._socket = socket.socket(fileno=moved)
         self._socket.settimeout(None)
         # One system call brings in a small request whole; large reads go past the buffer.
-        self._read = io.BufferedReader(io.FileIO(moved, closefd=False), 64 * KIB).read
+        self._read = io.BufferedReader(io.FileIO(moved, closefd=False), 16 * KIB).read
         self._send = self._socket.sendall
-        self._decode = json.JSONDecoder().decode
 
     def hello(self):
         version = json.dumps({"python": "%d.%d.%d" % sys.version_info[:3]}).encode()
@@ -46,7 +47,7 @@ class Channel:
         """Wait for a request: its kind, its meta and the whole event. EOFError at the end."""
         kind, length, size, meta_length = REQUEST.unpack(self._exactly(REQUEST.size))
         content = self._exactly(FRAME.size + length - REQUEST.size)
-        meta = self._decode(content[:meta_length].decode())
+        meta = _decode(content[:meta_length].decode())
         event = content[meta_length:]
         if len(event) < size:
             # BytesIO grows in place and gives its bytes away without a copy.

@@ -35,6 +35,9 @@ class Lines(logging.Handler):
             self.handleError(record)
 
 
+LINES = Lines()
+
+
 def open_streams():
     """Text streams that write at once, and whose descriptors stay open when they are closed."""
     text = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -42,7 +45,9 @@ def open_streams():
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(raw), **text)
     for name, number in (("stdout", 1), ("stderr", 2)):
         raw = io.FileIO(number, "w", closefd=False)
+        raw.name = "<%s>" % name
         stream = io.TextIOWrapper(raw, newline="\n", write_through=True, **text)
+        stream.mode = "w"
         setattr(sys, name, stream)
         setattr(sys, "__%s__" % name, stream)
 
@@ -57,7 +62,7 @@ def flush():
 
 def install_log():
     root = logging.getLogger()
-    root.handlers[:] = [Lines()]
+    root.handlers[:] = [LINES]
     root.setLevel(logging.INFO)
 
 
@@ -127,6 +132,6 @@ def _log_stacks(main_frame):
     for thread, newest in stacks.items():
         head = "request id = {%s}, thread id = {%s}\n" % (now.request_id, thread)
         texts.append((head + frames.of_thread(newest)).rstrip())
-    lines = Lines()  # not the root logger's: it may be gone, or its lock held by another thread
     for text in texts:
-        lines.emit(logging.LogRecord("root", logging.ERROR, "", 0, text, None, None))
+        # Past the root logger: it may be without us by now, or another thread hold its lock.
+        LINES.emit(logging.LogRecord("root", logging.ERROR, "", 0, text, None, None))

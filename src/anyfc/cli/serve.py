@@ -1,0 +1,180 @@
+"""`anyfc serve`: run the platform. `anyfc doctor`: what this machine lets it do."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anyfc.cli.connection import DataDirOption, JsonOption, fail
+from anyfc.config import ISOLATION, Config, SettingError, read_config
+
+if TYPE_CHECKING:
+    from anyfc.server import Server
+
+IsolationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--isolation",
+        show_default=False,
+        help=f"One of {', '.join(ISOLATION)}. Default: auto, the strongest that works here.",
+    ),
+]
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Address to listen on. Default: 127.0.0.1."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(show_default=False, help="Port; 0 takes a free one. Default: 9000."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    isolation: IsolationOption = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            help="debug, info, warning or error; info has a line for each invocation.",
+        ),
+    ] = None,
+) -> None:
+    """Run functions until stopped: the first SIGTERM or Ctrl-C drains, a second one ends at once.
+
+    All settings, and the variables they are read from, are in the reference.
+    """
+    doing = "serve"
+    config = _read(
+        doing,
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        isolation=isolation,
+        log_level=log_level,
+    )
+    from anyfc.errors import FunctionComputeError
+    from anyfc.identity.key import PairUnreadable
+    from anyfc.observe.log import start_logging
+    from anyfc.sandbox.zygote import SandboxFailed
+    from anyfc.server import RefusedToServe
+
+    start_logging(config.log_level)
+    try:
+        _run(config)
+    except* (RefusedToServe, PairUnreadable, FunctionComputeError) as group:
+        fail(doing, str(first(group)))
+    except* SandboxFailed as group:
+        fail(doing, str(first(group)), "`anyfc doctor` says what this machine can do.")
+    except* OSError as group:
+        fail(doing, str(first(group)), "Is another program listening there? Choose a --port.")
+
+
+def first(group: BaseExceptionGroup[Any]) -> BaseException:
+    """Return what is inside: task groups wrap what happens in them, in several layers."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _read(doing: str, **given: Any) -> Config:
+    try:
+        return read_config(**given)
+    except SettingError as error:
+        fail(doing, str(error))
+
+
+def _run(config: Config) -> None:
+    import asyncio
+    import os
+    import signal
+
+    import uvloop
+
+    from anyfc.identity.key import FILE_NAME
+    from anyfc.server import open_server
+
+    async def main() -> None:
+        stop = asyncio.Event()
+
+        def end() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end)
+        async with open_server(config) as server:
+            if not config.access_key_id:
+                typer.echo(
+                    f"access key: {config.data_dir / FILE_NAME} (shown by `anyfc env`)", err=True
+                )
+            for line in describe(server):
+                typer.echo(line, err=True)
+            typer.echo(f"ready {server.endpoint}")
+            await stop.wait()
+            typer.echo("draining; a second signal ends at once", err=True)
+
+    uvloop.run(main())
+
+
+def describe(server: "Server") -> list[str]:
+    """Say how strong the walls are, why they are not stronger, and which Python runs what."""
+    from anyfc.runtime.table import PYTHON, explain
+    from anyfc.sandbox.box import DESCRIBE
+
+    lines = [f"isolation: {server.level.value} ({DESCRIBE[server.level]})"]
+    lines += [f"  not {reason}" for reason in server.reasons]
+    if not server.freezer:
+        lines.append("freezing: by signals, because control groups cannot be made here")
+    lines += [f"{runtime}: {explain(runtime, server.interpreters)}" for runtime in PYTHON]
+    return lines
+
+
+def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> None:
+    """Try what this machine lets anyfc do: isolation, freezing, Python versions, their modules."""
+    import asyncio
+    import tempfile
+    from dataclasses import replace
+    from pathlib import Path
+
+    from anyfc.instance.spec import find_modules
+    from anyfc.runtime.table import PYTHON, explain, pick
+    from anyfc.sandbox.zygote import SandboxFailed
+    from anyfc.server import open_server
+
+    doing = "examine this machine"
+    config = _read(doing, isolation=isolation)
+    report: dict[str, Any] = {}
+
+    async def examine() -> None:
+        with tempfile.TemporaryDirectory(prefix="anyfc-doctor-") as folder:
+            given = replace(config, data_dir=Path(folder), host="127.0.0.1", port=0)
+            async with open_server(given) as server:
+                report["isolation"] = server.level.value
+                report["lines"] = describe(server)
+                report["runtimes"] = {
+                    runtime: explain(runtime, server.interpreters) for runtime in PYTHON
+                }
+                report["modules"] = {
+                    runtime: bool(
+                        (interpreter := pick(runtime, server.interpreters))
+                        and find_modules(config.data_dir / "modules", interpreter)
+                    )
+                    for runtime in PYTHON
+                }
+
+    try:
+        asyncio.run(examine())
+    except* SandboxFailed as group:
+        fail(doing, f"no isolation works here: {first(group)}")
+    if as_json:
+        typer.echo(json.dumps({k: v for k, v in report.items() if k != "lines"}, indent=2))
+        return
+    for line in report["lines"]:
+        typer.echo(line)
+    for runtime, there in report["modules"].items():
+        state = "installed" if there else f"not installed (`anyfc modules {runtime}`)"
+        typer.echo(f"{runtime}: modules that the cloud preinstalls: {state}")

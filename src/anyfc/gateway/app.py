@@ -1,0 +1,137 @@
+"""Which door: an invocation, or the control API."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from random import getrandbits
+
+import msgspec
+
+from anyfc.errors import (
+    AccessDenied,
+    FunctionComputeError,
+    InternalServerError,
+    RequestTimeout,
+)
+from anyfc.gateway.invoke import Invoke
+from anyfc.identity.key import Caller
+from anyfc.identity.signature import KeySource, verify
+from anyfc.web.message import PeerLost, Reply, Request, Response
+from anyfc.web.upstream import HOP_BY_HOP, Upstream, UpstreamFailed
+
+log = logging.getLogger("anyfc")
+
+FUNCTIONS = b"/2023-03-30/functions/"
+INVOCATIONS = b"/invocations"
+CODE = b"/anyfc/code/"  # its addresses carry a signature of their own
+REQUEST_ID = b"x-fc-request-id"
+READING = (b"GET", b"HEAD")
+
+
+def new_request_id() -> str:
+    """Return an id in the form that the cloud uses: time, and chance."""
+    chance = f"{getrandbits(80):020x}"
+    return f"1-{int(time.time()):08x}-{chance[:8]}-{chance[8:]}"
+
+
+def describe(problem: FunctionComputeError, request_id: str) -> Response:
+    """Put a service error into words, in both spellings that clients read."""
+    content = {
+        "Code": problem.code,
+        "Message": problem.message,
+        "RequestId": request_id,
+        "ErrorCode": problem.code,
+        "ErrorMessage": problem.message,
+    }
+    return Response(
+        status=problem.status,
+        headers=(
+            (b"Content-Type", b"application/json"),
+            (b"X-Fc-Request-Id", request_id.encode()),
+        ),
+        body=msgspec.json.encode(content),
+    )
+
+
+class Gateway:
+    """Answers everything that arrives on the one port."""
+
+    def __init__(
+        self,
+        invoke: Invoke,
+        control: Upstream,
+        keys: KeySource,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._invoke = invoke
+        self._control = control
+        self._keys = keys
+        self._now = now
+
+    def refuse(self, problem: FunctionComputeError) -> Response:
+        return describe(problem, new_request_id())
+
+    async def handle(self, request: Request, reply: Reply) -> None:
+        request_id = new_request_id()
+        try:
+            path = request.path
+            if (
+                path.endswith(INVOCATIONS)
+                and path.startswith(FUNCTIONS)
+                and request.method == b"POST"
+            ):
+                self._identify(request)
+                name = path[len(FUNCTIONS) : -len(INVOCATIONS)]
+                await self._invoke.handle(request, reply, request_id, name)
+            else:
+                if not path.startswith(CODE):
+                    self._authorise(self._identify(request), request)
+                await self._forward(request, reply, request_id)
+        except (asyncio.CancelledError, PeerLost):
+            raise
+        except FunctionComputeError as problem:
+            if reply.started:
+                raise
+            if isinstance(problem, RequestTimeout):
+                request.keep_alive = False
+            await reply.send(describe(problem, request_id))
+        except Exception:
+            if reply.started:
+                raise
+            log.exception("request failed", extra={"request_id": request_id})
+            await reply.send(describe(InternalServerError(), request_id))
+
+    def _identify(self, request: Request) -> Caller:
+        return verify(
+            request.method, request.target, request.headers, keys=self._keys, now=self._now()
+        )
+
+    def _authorise(self, caller: Caller, request: Request) -> None:
+        """A function's role may invoke and look, and change nothing."""
+        if caller.role is not None and request.method not in READING:
+            raise AccessDenied(f"role '{caller.role}' may only invoke functions and read")
+
+    async def _forward(self, request: Request, reply: Reply, request_id: str) -> None:
+        headers = [header for header in request.headers if header[0] != REQUEST_ID]
+        headers.append((REQUEST_ID, request_id.encode()))
+        try:
+            async with self._control.exchange() as exchange:
+                await exchange.ask(request.method, request.target, headers, request.body)
+                passed_on = [
+                    (name, value)
+                    for name, value in exchange.headers
+                    if name.lower() not in HOP_BY_HOP and name.lower() not in (b"date", b"server")
+                ]
+                whole = exchange.body.read_nowait()
+                await reply.send(
+                    Response(
+                        status=exchange.status,
+                        headers=passed_on,
+                        body=exchange.body if whole is None else whole,
+                        length_bytes=exchange.body.declared_bytes,
+                    )
+                )
+        except UpstreamFailed as error:
+            raise InternalServerError from error

@@ -1,0 +1,204 @@
+"""InvokeFunction: headers → Invocation, Result → headers."""
+
+import logging
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import assert_never
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from anyfc.errors import AccessDenied, InvalidArgument, NotSupported
+from anyfc.identity.signature import check_body
+from anyfc.model.function import Function
+from anyfc.model.invocation import (
+    Crashed,
+    InitializationFailed,
+    Invocation,
+    Payload,
+    Raised,
+    Report,
+    Returned,
+    Stream,
+    TimedOut,
+)
+from anyfc.model.version import LATEST, VersionId
+from anyfc.runtime.table import PYTHON
+from anyfc.scheduler.lease import Scheduler
+from anyfc.store.catalog import Catalog
+from anyfc.web.message import Header, Reply, Request, Response
+from anyfc.web.spool import collect
+
+log = logging.getLogger("anyfc")
+
+JSON = (b"Content-Type", b"application/json")
+BYTES = (b"Content-Type", b"application/octet-stream")
+UNHANDLED = (b"X-Fc-Error-Type", b"UnhandledInvocationError")
+INITIALIZATION = (b"X-Fc-Error-Type", b"InitializationError")
+EXPOSED = (
+    b"Access-Control-Expose-Headers",
+    b"Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,x-fc-invocation-duration,"
+    b"x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version",
+)
+
+
+class Invoke:
+    """Runs functions for callers who wait."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        scheduler: Scheduler,
+        *,
+        spool_folder: Path,
+        sync_body_bytes: int,
+        async_body_bytes: int,
+    ) -> None:
+        self._catalog = catalog
+        self._scheduler = scheduler
+        self._spool_folder = spool_folder
+        self._sync_body_bytes = sync_body_bytes
+        self._async_body_bytes = async_body_bytes
+
+    async def handle(self, request: Request, reply: Reply, request_id: str, name: bytes) -> None:
+        """Answer one InvokeFunction whose caller is known; `name` is still percent-encoded."""
+        fields = request.fields
+        qualifier = _read_qualifier(request.query) if request.query else LATEST
+        text = unquote_to_bytes(name).decode(errors="replace")
+        function, version = self._catalog.resolve(text, qualifier)
+        _check_runnable(function)
+        want_log_tail = _read_log_type(fields.get(b"x-fc-log-type"))
+        if _is_async(fields.get(b"x-fc-invocation-type")):
+            request.body.set_limit(self._async_body_bytes)
+            raise NotSupported(
+                "asynchronous invocation is not supported by this version of anyfc; "
+                "leave out X-Fc-Invocation-Type or set it to Sync"
+            )
+        request.body.set_limit(self._sync_body_bytes)
+        claimed = fields[b"x-acs-content-sha256"]
+        payload = request.body.read_nowait()
+        if payload is not None:
+            check_body(claimed, sha256(payload).digest())
+            await self._run(function, version, request_id, payload, want_log_tail, reply)
+            return
+        async with collect(request.body, self._spool_folder) as (spooled, digest):
+            check_body(claimed, digest)
+            await self._run(function, version, request_id, spooled, want_log_tail, reply)
+
+    async def _run(
+        self,
+        function: Function,
+        version: VersionId,
+        request_id: str,
+        payload: bytes | Payload,
+        want_log_tail: bool,
+        reply: Reply,
+    ) -> None:
+        invocation = Invocation(
+            request_id=request_id,
+            function=function.name,
+            qualifier=version.version,
+            payload=payload,
+            want_log_tail=want_log_tail,
+        )
+        # The answer leaves inside the lease: a large one is still in the instance.
+        async with self._scheduler.lease(function, version) as instance:
+            if isinstance(instance, InitializationFailed):
+                report = Report(
+                    result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
+                )
+            else:
+                report = await instance.run(invocation)
+            await reply.send(present(report, invocation, function))
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "invocation",
+                extra={
+                    "request_id": request_id,
+                    "function": function.name,
+                    "outcome": type(report.result).__name__,
+                    "took_ms": round(report.duration_ms, 2),
+                    "cold": report.cold,
+                    "instance": report.instance_id,
+                },
+            )
+
+
+def present(report: Report, invocation: Invocation, function: Function) -> Response:
+    """Return the response that tells the caller what came of an invocation.
+
+    Source: runtime.md 12.3 (what the caller sees) and 13.4 (headers).
+    """
+    headers: list[Header] = [
+        (b"X-Fc-Request-Id", invocation.request_id.encode()),
+        (b"X-Fc-Invocation-Duration", b"%.2f" % report.duration_ms),
+        (b"X-Fc-Max-Memory-Usage", b"%.2f" % report.peak_memory_mib),
+        (b"X-Fc-Invocation-Function-Version", invocation.qualifier.encode()),
+        EXPOSED,
+    ]
+    if report.instance_id:
+        headers.append((b"X-Fc-Instance-Id", report.instance_id.encode()))
+    if function.code is not None:
+        headers.append((b"X-Fc-Code-Checksum", function.code.checksum.encode()))
+    if invocation.want_log_tail:
+        headers.append((b"X-Fc-Log-Result", b64encode(report.log_tail)))
+    cost = f"duration: {report.duration_ms:.0f}ms, maxMemoryUsage: {report.peak_memory_mib:.2f}MB"
+    body: bytes | Stream
+    match report.result:
+        case Returned(body=body):
+            headers.append(BYTES)
+        case Raised(body=body):
+            headers += (UNHANDLED, JSON)
+        case TimedOut(timeout_s=timeout_s):
+            body = _explain(f"Function timed out after {timeout_s} seconds ({cost})")
+            headers += (UNHANDLED, JSON)
+        case Crashed():
+            body = _explain(f"Process exited unexpectedly before completing request ({cost})")
+            headers += (UNHANDLED, JSON)
+        case InitializationFailed(body=body):
+            headers += (INITIALIZATION, JSON)
+        case _:
+            assert_never(report.result)
+    if isinstance(body, bytes):
+        return Response(status=200, headers=headers, body=body)
+    return Response(status=200, headers=headers, body=body, length_bytes=body.size_bytes)
+
+
+def _explain(message: str) -> bytes:
+    return msgspec.json.encode({"errorMessage": message})
+
+
+def _check_runnable(function: Function) -> None:
+    if function.runtime not in PYTHON:
+        raise NotSupported(
+            f"runtime '{function.runtime}' of function '{function.name}' cannot be run by this "
+            f"version of anyfc; it runs {', '.join(PYTHON)}"
+        )
+    if function.restriction is not None:
+        raise AccessDenied(
+            f"invocation of function '{function.name}' is disabled: {function.restriction.reason}"
+        )
+
+
+def _read_qualifier(query: bytes) -> str:
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
+    return dict(pairs).get("qualifier") or LATEST
+
+
+def _is_async(value: bytes | None) -> bool:
+    if value is None or value.lower() == b"sync":
+        return False
+    if value.lower() == b"async":
+        return True
+    raise InvalidArgument(
+        f"X-Fc-Invocation-Type must be Sync or Async, not '{value.decode('latin-1')}'"
+    )
+
+
+def _read_log_type(value: bytes | None) -> bool:
+    if value is None or value.lower() == b"none":
+        return False
+    if value.lower() == b"tail":
+        return True
+    raise InvalidArgument(f"X-Fc-Log-Type must be None or Tail, not '{value.decode('latin-1')}'")
