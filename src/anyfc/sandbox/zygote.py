@@ -228,7 +228,7 @@ class Sandbox:
             number = theirs.fileno()
             process = subprocess.Popen(
                 [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
-                pass_fds=[number], stdin=subprocess.DEVNULL, env={}, cwd="/",
+                pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
             )  # fmt: skip
         zygote = Zygote(interpreter, ours)
         stage = self.folder / f"stage-{process.pid}"

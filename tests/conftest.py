@@ -1,0 +1,69 @@
+"""Fixtures: servers, the official SDK, functions deployed for one test."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ServerProcess, descendants, leftovers, make_sdk, wait_until, zip_base64
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers; each one still running at the end is stopped, and must leave nothing."""
+    started: list[ServerProcess] = []
+
+    def start(
+        *arguments: str, data_dir: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> ServerProcess:
+        folder = data_dir or tmp_path_factory.mktemp("data")
+        server = ServerProcess(folder, *arguments, env=env)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            processes = descendants(server.pid)
+            assert server.stop() == 0, server.output
+            wait_until(lambda s=server, p=processes: not leftovers(s, p), 5.0)
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """The server that most tests share."""
+    return start_server()
+
+
+@pytest.fixture(scope="session")
+def sdk(server: ServerProcess) -> Any:
+    return make_sdk(server)
+
+
+@pytest.fixture
+def deploy(sdk: Any) -> Iterator[Callable[..., str]]:
+    """Create functions on the shared server; they are deleted after the test."""
+    from alibabacloud_fc20230330.models import CreateFunctionInput, CreateFunctionRequest
+
+    names: list[str] = []
+
+    def create(code: str | Mapping[str, str | bytes], /, **settings: Any) -> str:
+        files = {"index.py": code} if isinstance(code, str) else code
+        name = settings.pop("function_name", f"f-{os.urandom(6).hex()}")
+        wire = {
+            "functionName": name,
+            "runtime": settings.pop("runtime", "python3.10"),
+            "handler": settings.pop("handler", "index.handler"),
+            "code": {"zipFile": zip_base64(files)},
+        }
+        wire |= settings
+        sdk.create_function(CreateFunctionRequest(body=CreateFunctionInput().from_map(wire)))
+        names.append(name)
+        return name
+
+    yield create
+    for name in names:
+        sdk.delete_function(name)

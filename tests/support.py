@@ -1,0 +1,167 @@
+"""What tests work with: a real server in a process, the official SDK, a watch for leaks."""
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+READY_WITHIN_S = 30.0
+GONE_WITHIN_S = 20.0
+KEY = ("test-key", "test-secret")
+
+
+class ServerProcess:
+    """`anyfc serve` as a child process, on a free port."""
+
+    def __init__(self, data_dir: Path, *arguments: str, env: Mapping[str, str] | None = None):
+        self.data_dir = data_dir
+        self.lines: list[str] = []
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ANYFC_")}
+        environment |= {"ANYFC_ACCESS_KEY_ID": KEY[0], "ANYFC_ACCESS_KEY_SECRET": KEY[1]}
+        command = [sys.executable, "-m", "anyfc", "serve", "--data-dir", str(data_dir)]
+        if "--port" not in arguments:
+            command += ["--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment | dict(env or {}),
+            text=True,
+        )
+        self._ready = threading.Event()
+        self.endpoint = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._ready.wait(READY_WITHIN_S) or not self.endpoint:
+            self.kill()
+            raise AssertionError("the server did not get ready:\n" + "".join(self.lines))
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith("ready "):
+                self.endpoint = line.split()[1]
+                self._ready.set()
+        self._ready.set()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.endpoint.rpartition(":")[2])
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def stop(self) -> int:
+        """Drain with SIGTERM; return the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def kill(self) -> int:
+        if self.process.poll() is None:
+            self.process.kill()
+        return self._wait()
+
+    def _wait(self) -> int:
+        code = self.process.wait(GONE_WITHIN_S)
+        self._reader.join(GONE_WITHIN_S)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        try:
+            text = Path(f"/proc/{(p := waiting.pop())}/task/{p}/children").read_text()
+        except OSError:
+            continue
+        for child in map(int, text.split()):
+            found.add(child)
+            waiting.append(child)
+    return found
+
+
+def wait_until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
+    """Return what a condition gives as soon as it is true; fail when that takes too long."""
+    give_up = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < give_up, f"not within {within_s:g} s"
+        time.sleep(0.01)
+    return value
+
+
+def leftovers(server: ServerProcess, processes: set[int]) -> list[str]:
+    """What a stopped server has left behind on the machine."""
+    found = [f"process {pid}" for pid in processes if Path(f"/proc/{pid}").exists()]
+    mounts = Path("/proc/self/mounts").read_text()
+    found += [line for line in mounts.splitlines() if str(server.data_dir) in line]
+    run = server.data_dir / "run"
+    found += [str(path) for path in run.rglob("*") if path.name != "sandbox"]
+    return found
+
+
+def make_sdk(server: ServerProcess, **settings: Any) -> Any:
+    """The unmodified official SDK, pointed at a server."""
+    from alibabacloud_fc20230330.client import Client
+    from alibabacloud_tea_openapi.models import Config
+
+    return Client(
+        Config(
+            access_key_id=KEY[0],
+            access_key_secret=KEY[1],
+            endpoint=f"127.0.0.1:{server.port}",
+            protocol="http",
+            read_timeout=60_000,
+            **settings,
+        )
+    )
+
+
+def zip_base64(files: Mapping[str, str | bytes]) -> str:
+    """A code package of small files, as CreateFunction takes it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def invoke(sdk: Any, name: str, event: bytes = b"", **headers: str) -> tuple[dict[str, str], bytes]:
+    """Invoke through the SDK; return headers (lower case) and body."""
+    from alibabacloud_fc20230330.models import InvokeFunctionHeaders, InvokeFunctionRequest
+    from alibabacloud_tea_util.models import RuntimeOptions
+
+    result = sdk.invoke_function_with_options(
+        name,
+        InvokeFunctionRequest(body=io.BytesIO(event)),
+        InvokeFunctionHeaders(common_headers={k.replace("_", "-"): v for k, v in headers.items()}),
+        RuntimeOptions(),
+    )
+    body = result.body.read()
+    return {k.lower(): v for k, v in result.headers.items()}, body
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    """The description of a function's failure."""
+    value = json.loads(body)
+    assert isinstance(value, dict)
+    return value
