@@ -113,7 +113,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
             async with open_scheduler(
                 _policy(config), _opener(specs, sandbox, logs, start_s=config.start_s)
             ) as scheduler:
-                catalog.watch(lambda name: _follow(catalog, scheduler, name))
+                catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
                 parts = Parts(
                     catalog=catalog,
                     functions=functions,
@@ -214,11 +214,6 @@ def new_instance_id() -> str:
 def _derive(keys: Keys, role: str, account_id: str) -> Credentials:
     derived = keys.derive(role, account_id, time.time())
     return Credentials(derived.access_key_id, derived.access_key_secret, derived.security_token)
-
-
-def _follow(catalog: Catalog, scheduler: Scheduler, name: str) -> None:
-    current = catalog.find(name)
-    scheduler.follow(name, current[1] if current else None)
 
 
 def _announce(function: Function, interpreters: list[Interpreter]) -> None:

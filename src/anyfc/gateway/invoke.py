@@ -27,20 +27,26 @@ from anyfc.model.version import LATEST, VersionId
 from anyfc.runtime.table import PYTHON
 from anyfc.scheduler.lease import Scheduler
 from anyfc.store.catalog import Catalog
-from anyfc.web.message import Header, Reply, Request, Response
+from anyfc.web.message import Reply, Request, Response
 from anyfc.web.spool import collect
 
 log = logging.getLogger("anyfc")
 
-JSON = (b"Content-Type", b"application/json")
-BYTES = (b"Content-Type", b"application/octet-stream")
-UNHANDLED = (b"X-Fc-Error-Type", b"UnhandledInvocationError")
-INITIALIZATION = (b"X-Fc-Error-Type", b"InitializationError")
-EXPOSED = (
-    b"Access-Control-Expose-Headers",
-    b"Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,x-fc-invocation-duration,"
-    b"x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version",
+HEAD = (
+    b"X-Fc-Request-Id: %b\r\n"
+    b"X-Fc-Invocation-Duration: %.2f\r\n"
+    b"X-Fc-Max-Memory-Usage: %.2f\r\n"
+    b"X-Fc-Invocation-Function-Version: %b\r\n"
+    b"X-Fc-Code-Checksum: %b\r\n"
+    b"X-Fc-Instance-Id: %b\r\n"
+    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+    b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version"
+    b"\r\n"
 )
+BYTES = b"Content-Type: application/octet-stream\r\n"
+JSON = b"Content-Type: application/json\r\n"
+UNHANDLED = b"X-Fc-Error-Type: UnhandledInvocationError\r\n" + JSON
+INITIALIZATION = b"X-Fc-Error-Type: InitializationError\r\n" + JSON
 
 
 class Invoke:
@@ -130,39 +136,42 @@ def present(report: Report, invocation: Invocation, function: Function) -> Respo
 
     Source: runtime.md 12.3 (what the caller sees) and 13.4 (headers).
     """
-    headers: list[Header] = [
-        (b"X-Fc-Request-Id", invocation.request_id.encode()),
-        (b"X-Fc-Invocation-Duration", b"%.2f" % report.duration_ms),
-        (b"X-Fc-Max-Memory-Usage", b"%.2f" % report.peak_memory_mib),
-        (b"X-Fc-Invocation-Function-Version", invocation.qualifier.encode()),
-        EXPOSED,
-    ]
-    if report.instance_id:
-        headers.append((b"X-Fc-Instance-Id", report.instance_id.encode()))
-    if function.code is not None:
-        headers.append((b"X-Fc-Code-Checksum", function.code.checksum.encode()))
+    head = HEAD % (
+        invocation.request_id.encode(),
+        report.duration_ms,
+        report.peak_memory_mib,
+        invocation.qualifier.encode(),
+        function.code.checksum.encode() if function.code else b"",
+        report.instance_id.encode(),
+    )
     if invocation.want_log_tail:
-        headers.append((b"X-Fc-Log-Result", b64encode(report.log_tail)))
-    cost = f"duration: {report.duration_ms:.0f}ms, maxMemoryUsage: {report.peak_memory_mib:.2f}MB"
+        head += b"X-Fc-Log-Result: %b\r\n" % b64encode(report.log_tail)
     body: bytes | Stream
     match report.result:
         case Returned(body=body):
-            headers.append(BYTES)
+            head += BYTES
         case Raised(body=body):
-            headers += (UNHANDLED, JSON)
+            head += UNHANDLED
         case TimedOut(timeout_s=timeout_s):
-            body = _explain(f"Function timed out after {timeout_s} seconds ({cost})")
-            headers += (UNHANDLED, JSON)
+            body = _explain(f"Function timed out after {timeout_s} seconds {_cost(report)}")
+            head += UNHANDLED
         case Crashed():
-            body = _explain(f"Process exited unexpectedly before completing request ({cost})")
-            headers += (UNHANDLED, JSON)
+            body = _explain(
+                f"Process exited unexpectedly before completing request {_cost(report)}"
+            )
+            head += UNHANDLED
         case InitializationFailed(body=body):
-            headers += (INITIALIZATION, JSON)
+            head += INITIALIZATION
         case _:
             assert_never(report.result)
     if isinstance(body, bytes):
-        return Response(status=200, headers=headers, body=body)
-    return Response(status=200, headers=headers, body=body, length_bytes=body.size_bytes)
+        return Response(status=200, head=head, body=body)
+    return Response(status=200, head=head, body=body, length_bytes=body.size_bytes)
+
+
+def _cost(report: Report) -> str:
+    memory = f"maxMemoryUsage: {report.peak_memory_mib:.2f}MB"
+    return f"(duration: {report.duration_ms:.0f}ms, {memory})"
 
 
 def _explain(message: str) -> bytes:

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -25,7 +26,7 @@ ALGORITHM = b"ACS3-HMAC-SHA256"
 CLOCK_DIFFERENCE_S = 15 * 60
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
-_MUST_BE_SIGNED = (b"host", b"x-acs-date", b"x-acs-content-sha256")
+_MUST_BE_SIGNED = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
 
 _AUTHORIZATION = re.compile(
     rb"\s*ACS3-HMAC-SHA256\s+Credential=([^\s,]+)\s*,"
@@ -65,9 +66,9 @@ def verify(
             "x-acs-content-sha256 must be the SHA-256 of the body as 64 lower-case hex digits"
         )
     signed = names.split(b";")
-    for name in _MUST_BE_SIGNED:
-        if name not in signed:
-            raise AccessDenied(f"the header {name.decode()} must be signed")
+    if not _MUST_BE_SIGNED.issubset(signed):
+        missing = b", ".join(sorted(_MUST_BE_SIGNED.difference(signed))).decode()
+        raise AccessDenied(f"the header {missing} must be signed")
     token = found.get(b"x-acs-security-token", b"")
     if token and b"x-acs-security-token" not in signed:
         raise AccessDenied("the header x-acs-security-token must be signed")
@@ -75,8 +76,8 @@ def verify(
     key = keys.find(credential.decode("latin-1"), token.decode("latin-1"), now)
     try:
         lines = [name + b":" + found[name] + b"\n" for name in signed]
-    except KeyError as missing:
-        name = missing.args[0].decode("latin-1")
+    except KeyError as error:
+        name = error.args[0].decode("latin-1")
         raise AccessDenied(f"the header {name} is listed as signed but was not sent") from None
     expected = _signature(key.secret, method, target, b"".join(lines), names, claimed)
     if not hmac.compare_digest(expected.encode(), signature):
@@ -179,16 +180,20 @@ def _parse_authorization(value: bytes | None) -> tuple[bytes, bytes, bytes]:
     )
 
 
+@lru_cache(maxsize=64)  # thousands of requests are signed in the same second
+def _read_date(date: bytes) -> float:
+    if not _DATE.fullmatch(date):
+        raise ValueError
+    return datetime.fromisoformat(date.decode()).timestamp()
+
+
 def _check_date(date: bytes, now: float) -> None:
-    text = date.decode("latin-1")
     try:
-        if not _DATE.fullmatch(date):
-            raise ValueError
-        then = datetime.fromisoformat(text).timestamp()
+        then = _read_date(date)
     except ValueError:
         raise AccessDenied("the header x-acs-date must read yyyy-MM-ddTHH:mm:ssZ") from None
     if abs(now - then) > CLOCK_DIFFERENCE_S:
         raise AccessDenied(
-            f"the difference between the request time '{text}' and the current time "
+            f"the difference between the request time '{date.decode()}' and the current time "
             f"'{format_date(now)}' is too large"
         )

@@ -277,7 +277,7 @@ async def open_instance(
             async with open_channel(process.channel) as channel:
                 instance = Instance(spec, process, channel, output)
                 try:
-                    await _greet(instance, channel, start_s)
+                    await _greet(instance, channel, output, start_s)
                     born()
                     if spec.function.initializer is not None:
                         await instance.initialize(new_request_id())
@@ -291,7 +291,7 @@ async def open_instance(
                     instance.move(State.GONE)
 
 
-async def _greet(instance: Instance, channel: Channel, start_s: float) -> None:
+async def _greet(instance: Instance, channel: Channel, output: Output, start_s: float) -> None:
     try:
         async with asyncio.timeout(start_s):
             await channel.hello()
@@ -299,4 +299,5 @@ async def _greet(instance: Instance, channel: Channel, start_s: float) -> None:
         raise SandboxFailed(f"the process said nothing within {start_s:g} s") from None
     except ChannelClosed:
         status = await asyncio.shield(instance.exited)
-        raise SandboxFailed(f"the process ended with status {status} before it was ready") from None
+        said = output.take_early().decode(errors="replace")
+        raise SandboxFailed(f"the process ended with status {status} at once: {said}") from None

@@ -1,11 +1,15 @@
 """What an instance prints: read from its log pipe and put under the request that it belongs to."""
 
 import asyncio
+import fcntl
 import os
+import sys
+import termios
 
 from anyfc.instance.lines import KIB, LineSplitter, tail
 from anyfc.instance.logs import Logs
 
+ZERO = bytes(4)
 READ_BYTES = 64 * KIB
 EARLY_LINES = 1000
 TAIL_LINES = 200
@@ -53,6 +57,13 @@ class Output:
         kept, self._tail = self._tail, None
         return tail([*(kept or []), b"", line.encode()])
 
+    def take_early(self) -> bytes:
+        """Return what was printed before any request."""
+        if self._open:
+            self._drain()
+        early, self._early = self._early, []
+        return b"\n".join([*early, self._splitter.rest()])
+
     def close(self) -> None:
         """Take in what is left, and close the pipe."""
         if self._open:
@@ -83,11 +94,12 @@ class Output:
 
     def _drain(self) -> None:
         taken = 0
-        while taken < DRAIN_BYTES and (size := self._read()):
-            taken += size
-            if size < READ_BYTES:
-                # A pipe gives what it has: a short read has emptied it.
-                return
+        # Most requests print nothing: asking costs less than a read that fails.
+        while self._open and taken < DRAIN_BYTES and self._waiting_bytes():
+            taken += self._read()
+
+    def _waiting_bytes(self) -> int:
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, ZERO), sys.byteorder)
 
     def _put(self, lines: list[bytes]) -> None:
         if not self._request_id:

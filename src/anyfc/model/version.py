@@ -1,14 +1,13 @@
 """Qualifiers, and the exact thing a qualifier leads to."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from anyfc.errors import AliasNotFound, VersionNotFound
 
 LATEST = "LATEST"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionId:
+class VersionId(NamedTuple):
     """One state of one function that instances can be made of.
 
     `function_id` tells a function from an earlier one of the same name; `generation` tells apart

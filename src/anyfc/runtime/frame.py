@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KIB = 1024
 PIECE_BYTES = 256 * KIB
@@ -20,8 +20,7 @@ class BadFrame(Exception):
     """The other side does not keep to the dialogue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The beginning of an answer; the rest, if any, follows in data frames."""
 
     returned: bool

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
-from anyfc.errors import InternalServerError
+from anyfc.errors import FunctionComputeError, InternalServerError, ServerStopping
 from anyfc.instance.lifecycle import Instance, StartFailed
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed
@@ -79,6 +79,7 @@ class Scheduler:
             in_all=policy.max_instances, per_function=policy.max_instances_per_function
         )
         self._pools: dict[VersionId, Pool] = {}
+        self._starting: set[asyncio.Task[None]] = set()
         self._start_turn = asyncio.Semaphore(policy.parallel_starts)
         self._idled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -88,10 +89,13 @@ class Scheduler:
         """Return the right to an instance of a version, to be entered with `async with`.
 
         Entering gives the instance, or the failure of the initializer of the one that was started
-        for this caller. Raises ResourceExhausted, InternalServerError.
+        for this caller. Raises ResourceExhausted, ServerStopping, and what keeps instances from
+        starting: StoreUnavailable, InternalServerError.
         """
         pool = self._pools.get(version)
         if pool is None:
+            if self._closing:
+                raise ServerStopping
             pool = self._pools[version] = Pool(
                 function,
                 version,
@@ -105,10 +109,14 @@ class Scheduler:
             )
         return Lease(pool)
 
-    def follow(self, name: str, current: VersionId | None) -> None:
+    def follow(self, name: str, current: tuple[Function, VersionId] | None) -> None:
         """A function has changed or is gone: instances of its other versions go."""
         for version, pool in list(self._pools.items()):
-            if version.function == name and version != current:
+            if version.function != name:
+                continue
+            if current is not None and version == current[1]:
+                pool.function = current[0]  # changes that instances do not see
+            else:
                 pool.outdate()
                 self._forget_empty(pool)
 
@@ -127,7 +135,7 @@ class Scheduler:
 
     def _grow(self, pool: Pool) -> None:
         name = pool.function.name
-        if self._limits.full_in_all() and len(pool.waiting) > pool.starting:
+        if len(pool.waiting) > pool.starting and self._limits.room_is_with_others(name):
             self._make_room(name)
         room = self._limits.room(name)
         for _ in range(starts(waiting=len(pool.waiting), starting=pool.starting, room=room)):
@@ -148,13 +156,20 @@ class Scheduler:
 
     async def _live(self, pool: Pool) -> None:
         """The whole life of one instance."""
-        is_starting = True
+        me = asyncio.current_task()
+        assert me is not None
+        self._starting.add(me)
 
         def started() -> None:
-            nonlocal is_starting
-            if is_starting:
-                is_starting = False
+            if me in self._starting:
+                self._starting.remove(me)
                 pool.starting -= 1
+
+        def failed(why: InitializationFailed | Exception) -> None:
+            # What goes wrong at the end of a life is no answer to somebody who waits for another.
+            if me in self._starting:
+                started()
+                pool.fail(why)
 
         try:
             async with self._start_turn_for(pool) as turn:
@@ -164,18 +179,17 @@ class Scheduler:
                     started()
                     await self._serve(pool, instance)
         except StartFailed as failure:
-            started()
-            pool.fail(failure.result)
+            failed(failure.result)
+        except FunctionComputeError as error:
+            failed(error)
         except SandboxFailed as error:
-            started()
             log.error("no instance", extra={"function": pool.function.name, "why": str(error)})
-            pool.fail(InternalServerError(f"no instance could be started: {error}"))
+            failed(InternalServerError(f"no instance could be started: {error}"))
         except Exception as error:
-            started()
             log.exception("an instance failed", extra={"function": pool.function.name})
             failure_of_ours = InternalServerError()
             failure_of_ours.__cause__ = error
-            pool.fail(failure_of_ours)
+            failed(failure_of_ours)
         finally:
             started()
             self._limits.give_back(pool.function.name)
@@ -232,10 +246,14 @@ class Scheduler:
                 for slot in reversed(pool.idle):
                     if slot.instance.frozen:
                         continue
-                    if now - slot.idle_since >= grace_s:
-                        slot.instance.freeze()
-                    else:
+                    if now - slot.idle_since < grace_s:
                         self._idled.set()
+                        continue
+                    try:
+                        slot.instance.freeze()
+                    except OSError:
+                        log.exception("not frozen", extra={"function": pool.function.name})
+                        pool.retire(slot)
 
     async def tend(self) -> None:
         """Retire what was idle too long."""
@@ -243,17 +261,22 @@ class Scheduler:
             await asyncio.sleep(TEND_S)
             now = self._loop.time()
             for pool in list(self._pools.values()):
-                idle_s = pool.function.idle_timeout_s or self._policy.idle_s
+                wished_s = pool.function.idle_timeout_s
+                idle_s = self._policy.idle_s if wished_s is None else wished_s
                 for slot in stale(pool.idle, now, idle_s=idle_s, age_s=self._policy.instance_age_s):
                     pool.retire(slot)
+                self._forget_empty(pool)  # of callers who gave up before anything was started
 
     def close(self) -> None:
-        """Retire everything; who still waits is told."""
+        """Retire everything; who still waits, or comes now, is told ServerStopping."""
         self._closing = True
-        for pool in list(self._pools.values()):
-            pool.outdate()
-            for slot in list(pool.slots):
+        for pool in self._pools.values():
+            pool.close()
+            for slot in pool.slots:
                 slot.retire()
+        self._pools.clear()
+        for task in self._starting:
+            task.cancel()
 
 
 @asynccontextmanager

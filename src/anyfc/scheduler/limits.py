@@ -17,8 +17,9 @@ class Limits:
         """How many more instances the function may have now."""
         return min(self.in_all - self._total, self.per_function - self._counts[function])
 
-    def full_in_all(self) -> bool:
-        return self._total >= self.in_all
+    def room_is_with_others(self, function: str) -> bool:
+        """Only instances of other functions keep the function from having one more."""
+        return self._total >= self.in_all and self._counts[function] < self.per_function
 
     def take(self, function: str) -> None:
         self._counts[function] += 1

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from anyfc.errors import ResourceExhausted
+from anyfc.errors import ResourceExhausted, ServerStopping
 from anyfc.instance.lifecycle import Instance
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed
@@ -23,6 +23,10 @@ class Slot:
         self.idle_since = instance.born_at
         self.leased = False
         self.retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def usable(self) -> bool:
+        return self.instance.usable and not self.retired.done()
 
     def retire(self) -> None:
         """Have the instance stopped by the task that owns it."""
@@ -71,7 +75,7 @@ class Pool:
         """Return the most recently used idle instance."""
         while self.idle:
             slot = self.idle.pop()
-            if slot.instance.usable:
+            if slot.usable:
                 slot.leased = True
                 return slot
             slot.retire()
@@ -113,11 +117,13 @@ class Pool:
     def give_back(self, slot: Slot) -> None:
         """Take an instance back: to who waits longest, to the idle ones, or out of service."""
         slot.leased = False
-        if not slot.instance.usable or self.outdated:
+        if not slot.usable:
             slot.retire()
         elif self.waiting:
             slot.leased = True
             self.waiting.popleft().set_result(slot)
+        elif self.outdated:
+            slot.retire()
         else:
             slot.idle_since = self._loop.time()
             self.idle.append(slot)
@@ -152,6 +158,12 @@ class Pool:
         for slot in self.idle:
             slot.retire()
         self.idle.clear()
+
+    def close(self) -> None:
+        """The server stops: idle instances go now, busy ones soon, and who waits is told."""
+        self.outdate()
+        while self.waiting:
+            self.fail(ServerStopping())
 
     @property
     def empty(self) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError
@@ -151,7 +150,15 @@ class Body:
 
 
 class Request:
-    """The head of a request as it arrived, names of headers in lower case, and its body."""
+    """The head of a request as it arrived, names of headers in lower case, and its body.
+
+    `fields` are the headers by name; of a repeated one the last.
+    """
+
+    __slots__ = (
+        "body", "fields", "headers", "keep_alive", "method", "path", "peer", "problem", "query",
+        "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -159,6 +166,7 @@ class Request:
         method: bytes,
         target: bytes,
         headers: list[Header],
+        fields: dict[bytes, bytes],
         body: Body,
         keep_alive: bool,
         peer: str,
@@ -166,34 +174,25 @@ class Request:
     ) -> None:
         self.method = method
         self.target = target
+        self.path, _, self.query = target.partition(b"?")
         self.headers = headers
+        self.fields = fields
         self.body = body
         self.keep_alive = keep_alive
         self.peer = peer
         self.problem = problem
-
-    @cached_property
-    def fields(self) -> dict[bytes, bytes]:
-        """Headers by name; of a repeated one the last."""
-        return dict(self.headers)
-
-    @cached_property
-    def path(self) -> bytes:
-        return self.target.partition(b"?")[0]
-
-    @cached_property
-    def query(self) -> bytes:
-        return self.target.partition(b"?")[2]
 
 
 @dataclass(slots=True, kw_only=True)
 class Response:
     """Status, headers and body. Framing headers are the server's business: leave them out.
 
-    A body in pieces whose `length_bytes` is None is sent in chunks.
+    A body in pieces whose `length_bytes` is None is sent in chunks. `head` are header lines that
+    are ready to be sent: what answers thousands of times a second writes them in one go.
     """
 
     status: int
+    head: bytes = b""
     headers: Sequence[Header] = ()
     body: bytes | AsyncIterable[bytes] = b""
     length_bytes: int | None = None

@@ -262,21 +262,19 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         method = parser.get_method()
         declared_bytes: int | None = None
-        hosts = 0
-        expectation = b""
-        chunked = False
+        headers = self._headers
+        fields = dict(headers)
+        hosts = 1 if b"host" in fields else 0
+        if len(fields) != len(headers):
+            hosts = sum(name == b"host" for name, _ in headers)
+        if (length := fields.get(b"content-length")) is not None:
+            declared_bytes = int(length)  # the parser took digits only, and one of them
+        encoding = fields.get(b"transfer-encoding", b"")
+        chunked = b"transfer-encoding" in fields
+        expectation = fields.get(b"expect", b"").strip().lower()
         problem: FunctionComputeError | None = None
-        for name, value in self._headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                declared_bytes = int(value)  # the parser took digits only
-            elif name == b"transfer-encoding":
-                chunked = True
-                if value.strip().lower() != b"chunked":
-                    problem = NotSupported(f"transfer encoding '{value.decode('latin-1')}'")
-            elif name == b"expect":
-                expectation = value.strip().lower()
+        if chunked and encoding.strip().lower() != b"chunked":
+            problem = NotSupported(f"transfer encoding '{encoding.decode('latin-1')}'")
         old = parser.get_http_version() == "1.0"
         if problem is None:
             problem = self._find_problem(method, hosts, expectation, old, chunked)
@@ -292,7 +290,8 @@ class Connection(asyncio.Protocol):
             Request(
                 method=method,
                 target=self._target,
-                headers=self._headers,
+                headers=headers,
+                fields=fields,
                 body=body,
                 keep_alive=parser.should_keep_alive(),
                 peer=self._peer,
@@ -361,7 +360,7 @@ class Connection(asyncio.Protocol):
         body.end()
         self._arrive(
             Request(
-                method=b"", target=b"", headers=[], body=body, keep_alive=False,
+                method=b"", target=b"", headers=[], fields={}, body=body, keep_alive=False,
                 peer=self._peer, problem=problem,
             )
         )  # fmt: skip
@@ -446,7 +445,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(head if head_only else head + body)
 
     def _head(self, response: Response, framing: bytes, keep_alive: bool) -> bytes:
-        lines = [STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status]
+        status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
+        lines = [status, response.head]
         for name, value in response.headers:
             lines += (name, b": ", value, b"\r\n")
         lines += (self._server.date(), framing)

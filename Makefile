@@ -1,0 +1,29 @@
+# Every target makes its environment first, if that is not done; scripts/setup says what goes into it.
+
+READY := .venv/ready
+BENCH_READY := .venv-bench/ready
+
+.PHONY: setup demo test check bench
+
+setup: $(READY)
+
+demo: $(READY)
+	.venv/bin/anyfc demo
+
+test: $(READY)
+	.venv/bin/pytest
+
+check: $(READY)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/pytest -q tests/test_layers.py
+
+bench: $(READY) $(BENCH_READY)
+	.venv-bench/bin/python -m bench
+
+$(READY): requirements/dev.lock pyproject.toml scripts/setup
+	scripts/setup
+
+$(BENCH_READY): bench/requirements.lock scripts/setup
+	scripts/setup bench
