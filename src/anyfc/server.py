@@ -6,6 +6,7 @@ import ipaddress
 import json
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -247,6 +248,7 @@ def _opener(
 
 def _let_instances_pass(data_dir: Path) -> None:
     """Where instances enter folders as another user, they may pass through, and no more."""
+    shutil.rmtree(data_dir / "run", ignore_errors=True)  # a killed server's: its own is ours alone
     (data_dir / "run").mkdir(exist_ok=True)
     (data_dir / "code").mkdir(exist_ok=True)
     if os.geteuid() == 0:
@@ -374,7 +376,10 @@ async def _warm(
 
 async def _sweep(packages: Packages, catalog: Catalog, scheduler: Scheduler) -> None:
     while True:
-        await packages.sweep(catalog.digests() | scheduler.digests())
+        try:
+            await packages.sweep(catalog.digests() | scheduler.digests())
+        except OSError:  # a full disk, for one: no reason to stop serving
+            log.exception("code not swept")
         await asyncio.sleep(SWEEP_S)
 
 

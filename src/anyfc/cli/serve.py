@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from anyfc.server import Server
 
 GARBAGE_OBJECTS = 20_000
+SWITCH_S = 0.0002
 
 IsolationOption = Annotated[
     str | None,
@@ -92,6 +93,7 @@ def _run(config: Config) -> None:
     import gc
     import os
     import signal
+    import sys
 
     import uvloop
 
@@ -114,6 +116,8 @@ def _run(config: Config) -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(GARBAGE_OBJECTS, 50, 50)
+            # The loop gets the interpreter back from the log's thread 25 times sooner than usual.
+            sys.setswitchinterval(SWITCH_S)
             if not config.access_key_id:
                 typer.echo(
                     f"access key: {config.data_dir / FILE_NAME} (shown by `anyfc env`)", err=True

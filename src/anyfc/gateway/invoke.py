@@ -90,6 +90,9 @@ class Invoke:
             return
         async with collect(request.body, self._spool_folder) as (spooled, digest):
             check_body(claimed, digest)
+            # The function may have changed while the body arrived.
+            function, version = self._catalog.resolve(text, qualifier)
+            _check_runnable(function)
             await self._run(function, version, request_id, spooled, want_log_tail, reply)
 
     async def _run(

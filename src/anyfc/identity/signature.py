@@ -28,11 +28,7 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _MUST_BE_SIGNED = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
 
-_AUTHORIZATION = re.compile(
-    rb"\s*ACS3-HMAC-SHA256\s+Credential=([^\s,]+)\s*,"
-    rb"\s*SignedHeaders=([^\s,]+)\s*,"
-    rb"\s*Signature=([^\s,]+)\s*"
-)
+_PARTS = [b"Credential", b"SignedHeaders", b"Signature"]
 _DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 # A query of one parameter that is its own canonical form, such as `qualifier=LATEST`.
@@ -75,7 +71,7 @@ def verify(
     _check_date(date, now)
     key = keys.find(credential.decode("latin-1"), token.decode("latin-1"), now)
     try:
-        lines = [name + b":" + found[name] + b"\n" for name in signed]
+        lines = [name + b":" + found[name].strip() + b"\n" for name in signed]
     except KeyError as error:
         name = error.args[0].decode("latin-1")
         raise AccessDenied(f"the header {name} is listed as signed but was not sent") from None
@@ -155,7 +151,7 @@ def _signature(
 
 
 def _by_name(headers: Headers) -> dict[bytes, bytes]:
-    found = {name: value.strip() for name, value in headers}
+    found = dict(headers)
     if len(found) == len(headers):
         return found
     values = defaultdict(list)
@@ -167,10 +163,12 @@ def _by_name(headers: Headers) -> dict[bytes, bytes]:
 def _parse_authorization(value: bytes | None) -> tuple[bytes, bytes, bytes]:
     if not value:
         raise MissingRequiredHeader("Authorization")
-    parts = _AUTHORIZATION.fullmatch(value)
-    if parts:
-        return parts[1], parts[2], parts[3]
-    algorithm = value.split(None, 1)[0]
+    algorithm, *rest = value.split(None, 1)
+    parts = [part.partition(b"=") for part in b"".join(rest).split(b",")]
+    if algorithm == ALGORITHM and [name.strip() for name, _, _ in parts] == _PARTS:
+        credential, names, signature = [text.strip() for _, _, text in parts]
+        if credential and names and signature:
+            return credential, names, signature
     if algorithm != ALGORITHM:
         name = algorithm[:40].decode("latin-1")
         raise AccessDenied(f"the algorithm '{name}' is not supported; use {ALGORITHM.decode()}")

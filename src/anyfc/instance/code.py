@@ -142,7 +142,7 @@ class Packages:
         """Unpack an archive into a half-done tree, which is gone on exit unless it was moved."""
         tree = self._half / uuid4().hex
         try:
-            os.mkdir(tree)
+            os.makedirs(tree)
             _unpack(
                 data, tree / "code", uid=self._uid, gid=self._gid, limit_bytes=self._limit_bytes
             )
@@ -155,6 +155,7 @@ class Packages:
     def _settle(self, tree: Path, digest: str) -> None:
         """Move a complete tree to its place; when another one got there first, that is as good."""
         try:
+            self._trees.mkdir(exist_ok=True)
             os.rename(tree, self._trees / digest)
         except OSError:
             if not (self._trees / digest).exists():

@@ -31,6 +31,7 @@ from anyfc.sandbox.zygote import Process, Sandbox, SandboxFailed
 
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
 LAST_WORDS_S = 0.5
+GONE_WITHIN_S = 5.0
 
 
 class State(Enum):
@@ -86,6 +87,8 @@ class Instance:
         self._output = output
         self._peak_memory_mib = 0.0
         self._timed_out = False
+        self._deadline = math.inf
+        self._alarm: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.born_at = time.monotonic()
 
@@ -179,19 +182,20 @@ class Instance:
     ) -> Result:
         self.answering = True
         self._timed_out = False
-        # The timer acts on the process; that it is gone is then seen as for any other death.
-        timer = self._loop.call_later(timeout_s, self._time_out)
+        # The alarm acts on the process; that it is gone is then seen as for any other death.
+        self._deadline = self._loop.time() + timeout_s
+        self._set_alarm()
         try:
             answer = await self._channel.ask(
                 kind, b'{"request_id":"%b"}' % request_id.encode(), event
             )
         except ChannelClosed:
-            status = await self._wait_exit()
+            status = await self.wait_exit()
             return TimedOut(timeout_s=timeout_s) if self._timed_out else Crashed(status=status)
         finally:
-            timer.cancel()
+            self._deadline = math.inf
         if self._timed_out:
-            await self._wait_exit()
+            await self.wait_exit()
             return TimedOut(timeout_s=timeout_s)
         self._peak_memory_mib = answer.peak_memory_kib / 1024
         body: bytes | Stream = answer.piece
@@ -201,19 +205,38 @@ class Instance:
             body = Stream(self, self._channel, answer)
         return Returned(body=body) if answer.returned else Raised(body=body)
 
-    def _time_out(self) -> None:
+    def _set_alarm(self) -> None:
+        """Have `_ring` called at the deadline, or sooner: an alarm that is set stays set, so that
+        short requests one after the other need only one.
+        """
+        if self._alarm is not None and self._alarm.when() > self._deadline:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_alarm()
+            return
         self._timed_out = True
         self._process.signal(signal.SIGTERM)
         self._loop.call_later(LAST_WORDS_S, self._process.signal, signal.SIGKILL)
 
-    async def _wait_exit(self) -> int:
-        """Wait until the process that closed its channel is gone; it may close it and live on."""
-        try:
-            async with asyncio.timeout(2 * LAST_WORDS_S):
-                return await asyncio.shield(self._process.exited)
-        except TimeoutError:
+    async def wait_exit(self) -> int | None:
+        """Wait until the process that closed its channel is gone; it may close it and live on.
+
+        None if the machine does not let it go.
+        """
+        exited = self._process.exited
+        await asyncio.wait((exited,), timeout=2 * LAST_WORDS_S)
+        if not exited.done():
             self._process.signal(signal.SIGKILL)
-            return await asyncio.shield(self._process.exited)
+            await asyncio.wait((exited,), timeout=GONE_WITHIN_S)
+        return exited.result() if exited.done() else None
 
     def _end_line(
         self, name: str, request_id: str, reason: str, started_at: float | None = None
@@ -243,6 +266,12 @@ class Instance:
         if self.frozen:
             self.frozen = False
             self._process.thaw()
+
+    def close(self) -> None:
+        self.thaw()
+        self.move(State.GONE)
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     @property
     def exited(self) -> asyncio.Future[int]:
@@ -287,8 +316,7 @@ async def open_instance(
                         instance.move(State.STOPPING)
                         await instance.pre_stop(new_request_id())
                 finally:
-                    instance.thaw()
-                    instance.move(State.GONE)
+                    instance.close()
 
 
 async def _greet(instance: Instance, channel: Channel, output: Output, start_s: float) -> None:
@@ -298,6 +326,6 @@ async def _greet(instance: Instance, channel: Channel, output: Output, start_s: 
     except TimeoutError:
         raise SandboxFailed(f"the process said nothing within {start_s:g} s") from None
     except ChannelClosed:
-        status = await asyncio.shield(instance.exited)
+        status = await instance.wait_exit()
         said = output.take_early().decode(errors="replace")
         raise SandboxFailed(f"the process ended with status {status} at once: {said}") from None

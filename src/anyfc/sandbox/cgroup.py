@@ -1,6 +1,7 @@
 """Control groups, v1 and v2: freezing. Limits of memory, CPU and processes attach here."""
 
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,11 @@ class Cgroup:
         folder.mkdir()
         self._folder = folder
         self._freezer = freezer
-        self._state = os.open(folder / freezer.file, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self._state = os.open(folder / freezer.file, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            folder.rmdir()
+            raise
 
     def open_members(self) -> int:
         """Return a descriptor; a process that writes `0` to it becomes a member."""
@@ -42,19 +47,43 @@ class Cgroup:
     def thaw(self) -> None:
         os.write(self._state, self._freezer.thaw)
 
-    def remove(self) -> None:
-        """Take the empty group away; what the kernel still holds is removed at the next start."""
+    def kill(self) -> None:
+        """Send SIGKILL to all members, and let them have it."""
+        _kill(self._folder, self._freezer)
+
+    def remove(self) -> bool:
+        """Kill who is left and take the group away; False if the kernel still holds it.
+
+        It is then removed when the server ends, or at its next start.
+        """
         os.close(self._state)
-        _remove(self._folder)
+        return _remove(self._folder, self._freezer)
 
 
-def _remove(folder: Path) -> None:
+def _kill(folder: Path, freezer: Freezer) -> None:
+    with suppress(OSError):  # gone with its last member
+        members = (folder / "cgroup.procs").read_text().split()
+        # Who cannot be seen from here has number 0, which for `kill` means ourselves.
+        for pid in filter(None, map(int, members)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # After the signals: version 1 lets nothing die that is frozen.
+        (folder / freezer.file).write_bytes(freezer.thaw)
+
+
+def _remove(folder: Path, freezer: Freezer) -> bool:
     give_up = time.monotonic() + EMPTY_WITHIN_S
-    while time.monotonic() < give_up:
-        with suppress(OSError):
+    while True:
+        try:
             folder.rmdir()
-            return
-        time.sleep(0.005)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError:
+            if time.monotonic() > give_up:
+                return False
+        _kill(folder, freezer)
+        time.sleep(0.002)
 
 
 class Cgroups:
@@ -68,16 +97,15 @@ class Cgroups:
         return Cgroup(self._folder / name, self._freezer)
 
     def clear(self) -> None:
-        """End what an earlier server with the same name, killed, may have left frozen."""
-        for folder in list(self._folder.iterdir()):
-            if folder.is_dir():
-                for pid in (folder / "cgroup.procs").read_text().split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(pid), 9)
-                (folder / self._freezer.file).write_bytes(self._freezer.thaw)
-                _remove(folder)
+        """End what is in the groups that are left, frozen or not, and remove them."""
+        left = [folder for folder in self._folder.iterdir() if folder.is_dir()]
+        for folder in left:
+            _kill(folder, self._freezer)
+        for folder in left:
+            _remove(folder, self._freezer)
 
     def close(self) -> None:
+        self.clear()
         with suppress(OSError):
             self._folder.rmdir()
 

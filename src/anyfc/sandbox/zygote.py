@@ -1,13 +1,15 @@
 """Talks to warm parents that fork instances; see `bootstrap/DIALOGUE.md`, part 1."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ import anyfc.bootstrap
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import Cgroup, Cgroups
 from anyfc.sandbox.interpreter import Interpreter
+
+log = logging.getLogger("anyfc")
 
 T = TypeVar("T")
 
@@ -60,22 +64,19 @@ class Process:
         else:
             self.signal(signal.SIGCONT)
 
-    async def end(self) -> None:
-        """Kill everything in the box and wait until it is gone, bounded."""
-        self.signal(signal.SIGKILL)
-        if self._cgroup is not None:
-            self._cgroup.thaw()  # version 1 lets nothing die that is frozen
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GONE_WITHIN_S):
-                await asyncio.shield(self.exited)
-        if self._cgroup is not None:
-            await asyncio.to_thread(self._cgroup.remove)
-
 
 @dataclass(slots=True)
 class _Birth:
-    started: asyncio.Future[int]
+    """A process that was asked for, from then on."""
+
+    started: asyncio.Future[int]  # process id
     exited: asyncio.Future[int]
+
+    def fail(self, reason: str) -> None:
+        """There is no process, or none any more."""
+        if not self.started.done():
+            self.started.set_exception(SandboxFailed(reason))
+        _settle(self.exited, -signal.SIGKILL)
 
 
 @dataclass(slots=True)
@@ -84,23 +85,30 @@ class Zygote:
 
     interpreter: Interpreter
     control: socket.socket
-    lost: bool = False
     version: str = ""
+    gone: asyncio.Future[None] = field(init=False)  # done when it has ended, or does not answer
     _greeting: asyncio.Future[str] = field(init=False)
     _settled: asyncio.Future[str] = field(init=False)
     _births: dict[str, _Birth] = field(default_factory=dict)
+    _unsent: deque[tuple[bytes, list[int]]] = field(default_factory=deque)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def __post_init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._greeting = loop.create_future()
-        self._settled = loop.create_future()
+        self.gone = self._loop.create_future()
+        self._greeting = self._loop.create_future()
+        self._settled = self._loop.create_future()
         self.control.setblocking(False)
-        loop.add_reader(self.control.fileno(), self._hear)
+        self._loop.add_reader(self.control.fileno(), self._hear)
 
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.control.fileno())
-        self.control.close()
+    async def close(self, process: "subprocess.Popen[bytes]") -> None:
+        """End the dialogue, and with it the zygote and what it forked."""
+        with suppress(OSError):  # it has ended already
+            self.control.shutdown(socket.SHUT_WR)
+        await asyncio.wait((self.gone,), timeout=GONE_WITHIN_S)
         self._lose()
+        self.control.close()
+        process.kill()
+        await asyncio.to_thread(process.wait)
 
     async def settle(self, **common: Any) -> None:
         """Raises SandboxFailed if this machine does not let boxes be made."""
@@ -114,47 +122,70 @@ class Zygote:
         if problem:
             raise SandboxFailed(f"{self.interpreter}: {problem}")
 
-    async def fork(self, packet: dict[str, Any], descriptors: Sequence[int]) -> _Birth:
-        """Raises SandboxFailed."""
-        loop = asyncio.get_running_loop()
-        birth = _Birth(loop.create_future(), loop.create_future())
-        name = packet["id"]
-        self._births[name] = birth
-        try:
-            self._say(packet, descriptors)
-            await birth.started
-        except BaseException:
-            if not birth.started.done() or birth.started.cancelled():
-                birth.started.cancel()
-                self.signal(name, signal.SIGKILL)
-            raise
+    def fork(self, packet: dict[str, Any], descriptors: Sequence[int]) -> _Birth:
+        """Ask for a process. Raises SandboxFailed."""
+        self._say(packet, descriptors)
+        birth = self._births[packet["id"]] = _Birth(
+            self._loop.create_future(), self._loop.create_future()
+        )
         return birth
+
+    async def wait_started(self, birth: _Birth) -> int:
+        """Return the process id. Raises SandboxFailed."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                return await birth.started
+        except TimeoutError:
+            self._lose()
+            raise SandboxFailed(
+                f"{self.interpreter}: no answer within {READY_WITHIN_S:g} s"
+            ) from None
 
     def signal(self, name: str, number: int) -> None:
         with suppress(SandboxFailed):  # gone, and its processes with it
             self._say({"op": "signal", "id": name, "signal": number})
 
     def _say(self, packet: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        if self.lost:
+        if self.gone.done():
             raise SandboxFailed(f"{self.interpreter}: the zygote has ended")
+        text = msgspec.json.encode(packet)
+        if self._unsent or not self._send(text, descriptors):
+            # Who gave the descriptors may close them before there is room.
+            self._unsent.append((text, [os.dup(number) for number in descriptors]))
+            self._loop.add_writer(self.control.fileno(), self._send_rest)
+
+    def _send(self, text: bytes, descriptors: Sequence[int]) -> bool:
         try:
-            socket.send_fds(self.control, [msgspec.json.encode(packet)], list(descriptors))
+            socket.send_fds(self.control, [text], list(descriptors))
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise SandboxFailed(f"{self.interpreter}: {error}") from error
+        return True
+
+    def _send_rest(self) -> None:
+        with suppress(SandboxFailed):  # it has ended, which `_hear` is about to learn
+            while self._unsent and self._send(*self._unsent[0]):
+                self._drop_unsent()
+        if not self._unsent:
+            self._loop.remove_writer(self.control.fileno())
+
+    def _drop_unsent(self) -> None:
+        for number in self._unsent.popleft()[1]:
+            os.close(number)
 
     def _hear(self) -> None:
-        while True:
+        while not self.gone.done():
             try:
                 packet = self.control.recv(PACKET_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 packet = b""
-            if not packet:
-                asyncio.get_running_loop().remove_reader(self.control.fileno())
+            if packet:
+                self._take(msgspec.json.decode(packet))
+            else:
                 self._lose()
-                return
-            self._take(msgspec.json.decode(packet))
 
     def _take(self, packet: dict[str, Any]) -> None:
         match packet["op"]:
@@ -165,21 +196,23 @@ class Zygote:
             case "started":
                 _settle(self._births[packet["id"]].started, packet["pid"])
             case "failed":
-                birth = self._births.pop(packet["id"])
-                if not birth.started.done():
-                    birth.started.set_exception(SandboxFailed(packet["reason"]))
+                self._births.pop(packet["id"]).fail(packet["reason"])
             case "exited":
                 _settle(self._births.pop(packet["id"]).exited, packet["status"])
 
     def _lose(self) -> None:
-        """The zygote has ended, and with it every process that it forked."""
-        self.lost = True
+        """The zygote has ended, and with it every process that it forked; or it soon will."""
+        if self.gone.done():
+            return
+        self.gone.set_result(None)
+        self._loop.remove_reader(self.control.fileno())
+        self._loop.remove_writer(self.control.fileno())
+        while self._unsent:
+            self._drop_unsent()
         _settle(self._greeting, "")
         _settle(self._settled, "the zygote ended before it was ready")
         for birth in self._births.values():
-            if not birth.started.done():
-                birth.started.set_exception(SandboxFailed("the zygote has ended"))
-            _settle(birth.exited, -signal.SIGKILL)
+            birth.fail("the zygote has ended")
         self._births.clear()
 
 
@@ -197,21 +230,35 @@ class Sandbox:
     gid: int
     folder: Path  # ours: mount points and scratch folders
     cgroups: Cgroups | None
-    _stack: AsyncExitStack
-    _zygotes: dict[Interpreter, Zygote] = field(default_factory=dict)
-    _starting: dict[Interpreter, asyncio.Lock] = field(default_factory=dict)
+    _group: asyncio.TaskGroup
+    _zygotes: dict[Interpreter, asyncio.Future[Zygote]] = field(default_factory=dict)
+    _keepers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def warm(self, interpreter: Interpreter) -> Zygote:
         """Return the zygote of an interpreter, started if need be. Raises SandboxFailed."""
-        zygote = self._zygotes.get(interpreter)
-        if zygote is not None and not zygote.lost:
-            return zygote
-        async with self._starting.setdefault(interpreter, asyncio.Lock()):
-            zygote = self._zygotes.get(interpreter)
-            if zygote is None or zygote.lost:
-                zygote = await self._stack.enter_async_context(self._open_zygote(interpreter))
-                self._zygotes[interpreter] = zygote
-        return zygote
+        found = self._zygotes.get(interpreter)
+        if found is None:
+            found = asyncio.get_running_loop().create_future()
+            self._zygotes[interpreter] = found
+            keeper = self._group.create_task(self._keep(interpreter, found), name="zygote")
+            self._keepers.add(keeper)
+            keeper.add_done_callback(self._keepers.discard)
+        # Shielded: who asked first may go while others wait.
+        return await asyncio.shield(found)
+
+    async def _keep(self, interpreter: Interpreter, found: asyncio.Future[Zygote]) -> None:
+        """The whole life of one zygote."""
+        try:
+            async with self._open_zygote(interpreter) as zygote:
+                found.set_result(zygote)
+                await asyncio.wait((zygote.gone,))  # not cancelled with us
+                del self._zygotes[interpreter]
+        except SandboxFailed as error:
+            del self._zygotes[interpreter]
+            found.set_exception(error)
+            found.exception()  # seen, even if nobody waits any more
+        finally:
+            found.cancel()
 
     def make_scratch(self, name: str) -> str | None:
         """Return a new private folder for an instance of a level that needs one."""
@@ -221,27 +268,35 @@ class Sandbox:
         scratch.mkdir(mode=0o700)
         return str(scratch)
 
+    def close(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+
     @asynccontextmanager
     async def _open_zygote(self, interpreter: Interpreter) -> AsyncIterator[Zygote]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             number = theirs.fileno()
-            process = subprocess.Popen(
-                [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
-                pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
-            )  # fmt: skip
+            try:
+                process = subprocess.Popen(
+                    [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
+                    pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
+                )  # fmt: skip
+            except OSError as error:
+                ours.close()
+                raise SandboxFailed(f"{interpreter}: {error}") from error
         zygote = Zygote(interpreter, ours)
         stage = self.folder / f"stage-{process.pid}"
-        stage.mkdir(mode=0o755)
         try:
+            with _translated():
+                stage.mkdir(mode=0o755)
             await zygote.settle(
                 level=self.level.value, uid=self.uid, gid=self.gid, folder=str(stage),
                 visible=[*HOST_FOLDERS, *_outside_usr(interpreter.prefix)],
             )  # fmt: skip
             yield zygote
         finally:
-            zygote.close()
-            await asyncio.to_thread(process.wait)
+            await _finish(zygote.close(process))
             shutil.rmtree(stage, ignore_errors=True)
 
     @asynccontextmanager
@@ -249,59 +304,109 @@ class Sandbox:
         self, interpreter: Interpreter, box: Box, program: dict[str, Any]
     ) -> AsyncIterator[Process]:
         """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
-        zygote = await self.warm(interpreter)
-        with _Ends() as ends:
-            cgroup = self.cgroups.make(box.hostname) if self.cgroups else None
-            try:
+        async with self._room(box) as room:
+            zygote = await self.warm(interpreter)
+            with _translated(), _Ends() as ends:
                 descriptors = [ends.their_channel.fileno(), ends.their_log]
-                if cgroup:
-                    descriptors.append(ends.keep(cgroup.open_members()))
+                if self.cgroups:
+                    room.cgroup = self.cgroups.make(box.hostname)
+                    descriptors.append(ends.keep(room.cgroup.open_members()))
                 packet = {
                     "op": "spawn", "id": box.hostname, "program": program,
-                    "box": box.packet(cgroup=cgroup is not None),
+                    "box": box.packet(cgroup=room.cgroup is not None),
                 }  # fmt: skip
-                birth = await zygote.fork(packet, descriptors)
-            except BaseException:
-                if cgroup:
-                    await asyncio.to_thread(cgroup.remove)
-                raise
-            channel, log_end = ends.take_ours()
-        process = Process(
-            box.hostname, birth.started.result(), channel, log_end, birth.exited, zygote, cgroup
-        )
-        try:
-            yield process
-        finally:
-            await asyncio.shield(process.end())
-            if box.scratch:
-                await asyncio.to_thread(shutil.rmtree, box.scratch, ignore_errors=True)
+                birth = room.enter(zygote, packet, descriptors)
+                pid = await zygote.wait_started(birth)
+                channel, log_end = ends.take_ours()
+            yield Process(box.hostname, pid, channel, log_end, birth.exited, zygote, room.cgroup)
 
     async def probe(self, interpreter: Interpreter, box: Box) -> None:
         """Try whether a box can be entered. Raises SandboxFailed with the reason."""
-        zygote = await self.warm(interpreter)
-        reader, writer = os.pipe()
+        async with self._room(box) as room:
+            zygote = await self.warm(interpreter)
+            with _translated(), _Ends() as ends:
+                packet = {"op": "probe", "id": box.hostname, "box": box.packet(cgroup=False)}
+                birth = room.enter(zygote, packet, [ends.their_log, ends.their_log])
+                await zygote.wait_started(birth)
+                await asyncio.wait((birth.exited,), timeout=READY_WITHIN_S)
+                if not birth.exited.done():
+                    raise SandboxFailed(f"a box was not entered within {READY_WITHIN_S:g} s")
+                if status := birth.exited.result():
+                    raise SandboxFailed(ends.read_log() or f"status {status} in an empty box")
+
+    @asynccontextmanager
+    async def _room(self, box: Box) -> AsyncIterator["_Room"]:
+        """What a box leaves on the machine is gone on leaving."""
+        room = _Room(box)
         try:
-            packet = {"op": "probe", "id": box.hostname, "box": box.packet(cgroup=False)}
-            birth = await zygote.fork(packet, [writer, writer])
-            status = await birth.exited
-            os.close(writer)
-            writer = -1
-            if status:
-                raise SandboxFailed(os.read(reader, 4096).decode(errors="replace"))
+            yield room
         finally:
-            os.close(reader)
-            if writer >= 0:
-                os.close(writer)
-            if box.scratch:
-                await asyncio.to_thread(shutil.rmtree, box.scratch, ignore_errors=True)
+            await _finish(room.clear())
+
+
+@dataclass(slots=True)
+class _Room:
+    """What there is of one box at the moment."""
+
+    box: Box
+    cgroup: Cgroup | None = None
+    _zygote: Zygote | None = None
+    _birth: _Birth | None = None
+
+    def enter(self, zygote: Zygote, packet: dict[str, Any], descriptors: Sequence[int]) -> _Birth:
+        self._birth = zygote.fork(packet, descriptors)
+        self._zygote = zygote
+        return self._birth
+
+    async def clear(self) -> None:
+        """Kill everything in the box, wait until it is gone, bounded, and clean up behind it."""
+        if self._zygote is not None and self._birth is not None and not self._birth.exited.done():
+            self._zygote.signal(self.box.hostname, signal.SIGKILL)
+            if self.cgroup is not None:
+                self.cgroup.kill()  # version 1 lets nothing die that is frozen
+            await asyncio.wait((self._birth.exited,), timeout=GONE_WITHIN_S)
+            if not self._birth.exited.done():
+                log.error("a process cannot be ended", extra={"instance": self.box.hostname})
+        if self.cgroup is not None and not await asyncio.to_thread(self.cgroup.remove):
+            log.error("a control group cannot be removed", extra={"instance": self.box.hostname})
+        if self.box.scratch:
+            await asyncio.to_thread(shutil.rmtree, self.box.scratch, ignore_errors=True)
+
+
+async def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Do bounded work to its end; that the caller was cancelled meanwhile counts afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the machine refuses is our failure, not the function's."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxFailed(str(error)) from error
 
 
 class _Ends:
     """Both ends of a process's channel and log; what was not taken is closed."""
 
     def __enter__(self) -> "_Ends":
-        self._channel, self.their_channel = socket.socketpair()
         self._log, self.their_log = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._channel, self.their_channel = socket.socketpair()
+        except OSError:
+            os.close(self._log)
+            os.close(self.their_log)
+            raise
         os.set_blocking(self._log, False)
         self._kept = [self.their_log]
         self._taken = False
@@ -311,6 +416,13 @@ class _Ends:
         """Close this one too."""
         self._kept.append(descriptor)
         return descriptor
+
+    def read_log(self) -> str:
+        """Return the beginning of what was printed."""
+        try:
+            return os.read(self._log, 4096).decode(errors="replace")
+        except BlockingIOError:
+            return ""
 
     def take_ours(self) -> tuple[socket.socket, int]:
         self._taken = True
@@ -337,5 +449,9 @@ async def open_sandbox(
     """Make processes in boxes of `level`; `folder` is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o711, parents=True)
-    async with AsyncExitStack() as stack:
-        yield Sandbox(level, uid, gid, folder, cgroups, stack)
+    async with asyncio.TaskGroup() as group:
+        sandbox = Sandbox(level, uid, gid, folder, cgroups, group)
+        try:
+            yield sandbox
+        finally:
+            sandbox.close()

@@ -32,8 +32,8 @@ class Body:
     """
 
     __slots__ = (
-        "_failure", "_held_bytes", "_on_first_read", "_paused", "_pieces", "_valve", "_waiter",
-        "complete", "declared_bytes", "discarding", "limit_bytes", "received_bytes",
+        "_discarded", "_failure", "_held_bytes", "_limit_bytes", "_on_first_read", "_paused",
+        "_pieces", "_valve", "_waiter", "complete", "declared_bytes", "received_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -49,17 +49,18 @@ class Body:
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self._on_first_read = on_first_read
+        self._limit_bytes: int | None = None
+        self._discarded = False
         self.declared_bytes = declared_bytes
         self.received_bytes = 0
-        self.limit_bytes: int | None = None
         self.complete = False
-        self.discarding = False
 
     # The parser's side
 
     def feed(self, piece: bytes) -> None:
         self.received_bytes += len(piece)
-        if self.discarding:
+        self._on_first_read = None  # a sender that does not wait needs no word
+        if self._discarded:
             return
         self._pieces.append(piece)
         self._held_bytes += len(piece)
@@ -74,7 +75,7 @@ class Body:
 
     def fail(self, failure: Exception) -> None:
         """Make the reader, now or later, raise `failure`."""
-        if not self.complete:
+        if not self.complete and self._failure is None:
             self._failure = failure
             self._wake()
 
@@ -86,28 +87,28 @@ class Body:
 
     def set_limit(self, limit_bytes: int) -> None:
         """Refuse the body if it is, or becomes, larger. Raises EntityTooLarge."""
-        self.limit_bytes = limit_bytes
+        self._limit_bytes = limit_bytes
         if max(self.declared_bytes or 0, self.received_bytes) > limit_bytes:
             raise EntityTooLarge(limit_bytes)
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the end. Raises EntityTooLarge, PeerLost."""
         while not self._pieces:
-            if self.complete:
+            if self.complete or self._discarded:
                 return b""
             if self._failure is not None:
                 raise self._failure
             if self._on_first_read is not None:
-                self._on_first_read()
-                self._on_first_read = None
+                say, self._on_first_read = self._on_first_read, None
+                say()
             self._open()
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        if self.limit_bytes is not None and self.received_bytes > self.limit_bytes:
-            raise EntityTooLarge(self.limit_bytes)
+        if self._limit_bytes is not None and self.received_bytes > self._limit_bytes:
+            raise EntityTooLarge(self._limit_bytes)
         piece = self._pieces.popleft()
         self._held_bytes -= len(piece)
         if not self._pieces:
@@ -117,7 +118,7 @@ class Body:
     def read_nowait(self) -> bytes | None:
         """Return the whole body if it is here and was not read yet, else None."""
         if not self.complete or (
-            self.limit_bytes is not None and self.received_bytes > self.limit_bytes
+            self._limit_bytes is not None and self.received_bytes > self._limit_bytes
         ):
             return None
         pieces = self._pieces
@@ -132,12 +133,18 @@ class Body:
         """The sender waits for a word before it sends (`Expect: 100-continue`)."""
         return self._on_first_read is not None
 
+    @property
+    def spent(self) -> bool:
+        """All of it has arrived and been read."""
+        return self.complete and not self._pieces
+
     def discard(self) -> None:
-        """Let the rest flow into nothing."""
-        self.discarding = True
+        """Let the rest flow into nothing; for a reader the body ends here."""
+        self._discarded = True
         self._pieces.clear()
         self._held_bytes = 0
         self._open()
+        self._wake()
 
     def _open(self) -> None:
         if self._paused:
@@ -156,8 +163,8 @@ class Request:
     """
 
     __slots__ = (
-        "body", "fields", "headers", "keep_alive", "method", "path", "peer", "problem", "query",
-        "target",
+        "body", "fields", "headers", "keep_alive", "method", "old", "path", "peer", "problem",
+        "query", "target",
     )  # fmt: skip
 
     def __init__(
@@ -170,6 +177,7 @@ class Request:
         body: Body,
         keep_alive: bool,
         peer: str,
+        old: bool = False,
         problem: FunctionComputeError | None = None,
     ) -> None:
         self.method = method
@@ -180,6 +188,7 @@ class Request:
         self.body = body
         self.keep_alive = keep_alive
         self.peer = peer
+        self.old = old  # HTTP/1.0, which knows no chunks
         self.problem = problem
 
 
@@ -188,7 +197,8 @@ class Response:
     """Status, headers and body. Framing headers are the server's business: leave them out.
 
     A body in pieces whose `length_bytes` is None is sent in chunks. `head` are header lines that
-    are ready to be sent: what answers thousands of times a second writes them in one go.
+    are ready to be sent: what answers thousands of times a second writes them in one go. A line
+    break inside one of the `headers` is sent as a space (RFC 9110, 5.5).
     """
 
     status: int

@@ -149,6 +149,8 @@ def _set_interpreter():
     output.open_streams()
     output.install_log()
     warnings.simplefilter("ignore")
+    # Compiled code would go with the instance before anybody could read it.
+    sys.dont_write_bytecode = True
     site.setquit()  # -S leaves out exit() and help()
     site.sethelper()
     if sys.version_info < (3, 7) and "random" in sys.modules:

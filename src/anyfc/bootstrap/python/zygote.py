@@ -111,11 +111,7 @@ class Zygote:
                 # A box with a PID namespace goes with its first process; others are walked.
                 walk = self.stage.level == "none" or number != signal.SIGKILL
                 whole = walk and number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)
-                for process in tree(pid) if whole else [pid]:
-                    try:
-                        os.kill(process, number)
-                    except ProcessLookupError:
-                        pass
+                send(number, tree(pid) if whole else [pid])
 
     def reap(self):
         while True:
@@ -136,16 +132,11 @@ class Zygote:
         """What a process of level none left behind is our child now; nobody else ends it."""
         for pid in children(os.getpid()):
             if pid not in self.names:
-                for process in tree(pid):
-                    os.kill(process, signal.SIGKILL)
+                send(signal.SIGKILL, tree(pid))
 
     def end(self):
         for pid in list(self.names):
-            for process in tree(pid) if self.stage.level == "none" else [pid]:
-                try:
-                    os.kill(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            send(signal.SIGKILL, tree(pid) if self.stage.level == "none" else [pid])
 
 
 def receive(control):
@@ -173,6 +164,14 @@ def tree(pid):
     for process in found:
         found += children(process)
     return found
+
+
+def send(number, processes):
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # gone, or become another user by a program that may
 
 
 def run(stage, packet, descriptors, control):
