@@ -51,10 +51,10 @@ def verify(
     """
     found = _by_name(headers)
     credential, names, signature = _parse_authorization(found.get(b"authorization"))
-    date = found.get(b"x-acs-date")
+    date = found.get(b"x-acs-date", b"").strip()
     if not date:
         raise MissingRequiredHeader("x-acs-date")
-    claimed = found.get(b"x-acs-content-sha256")
+    claimed = found.get(b"x-acs-content-sha256", b"").strip()
     if not claimed:
         raise MissingRequiredHeader("x-acs-content-sha256")
     if not _SHA256.fullmatch(claimed):
@@ -65,7 +65,7 @@ def verify(
     if not _MUST_BE_SIGNED.issubset(signed):
         missing = b", ".join(sorted(_MUST_BE_SIGNED.difference(signed))).decode()
         raise AccessDenied(f"the header {missing} must be signed")
-    token = found.get(b"x-acs-security-token", b"")
+    token = found.get(b"x-acs-security-token", b"").strip()
     if token and b"x-acs-security-token" not in signed:
         raise AccessDenied("the header x-acs-security-token must be signed")
     _check_date(date, now)
@@ -105,10 +105,9 @@ def sign(
     found = _by_name(headers)
     signed = sorted(found)
     names = b";".join(signed)
-    lines = b"".join([name + b":" + found[name] + b"\n" for name in signed])
-    signature = _signature(
-        access_key_secret.encode(), method, target, lines, names, found[b"x-acs-content-sha256"]
-    )
+    lines = b"".join([name + b":" + found[name].strip() + b"\n" for name in signed])
+    claimed = found[b"x-acs-content-sha256"].strip()
+    signature = _signature(access_key_secret.encode(), method, target, lines, names, claimed)
     return b"%b Credential=%b,SignedHeaders=%b,Signature=%b" % (
         ALGORITHM,
         access_key_id.encode(),
