@@ -159,10 +159,15 @@ def latency(open_server: OpenServer, size: Size) -> Part:
 
 def cold_start(open_server: OpenServer, size: Size) -> Part:
     part = Part()
+    # A cold start of ours never follows another: the kernel does some of it faster right after.
     samplers: dict[str, Callable[[], float]] = {
+        ANYFC: lambda: call(next(known)),
         RIE: partial(first_call_s, open_rie),
+        OWN_CODE: lambda: call(next(own)),
         FRAMEWORK: partial(start_and_first_call_s, open_functions_framework),
     }
+    known: Iterator[Subject] = iter(())
+    own: Iterator[Subject] = iter(())
     with ExitStack() as stack:
         try:
             server = stack.enter_context(open_server())
@@ -170,10 +175,10 @@ def cold_start(open_server: OpenServer, size: Size) -> Part:
             calls = range(size.cold_calls)
             known = iter([server.deploy(f"known-{n}") for n in calls])
             own = iter([server.deploy(f"own-{n}", own_code=True) for n in calls])
-            samplers[ANYFC] = lambda: call(next(known))
-            samplers[OWN_CODE] = lambda: call(next(own))
         except (Missing, OSError, WrongAnswer) as error:
-            part.missing |= dict.fromkeys((ANYFC, OWN_CODE), str(error))
+            for name in (ANYFC, OWN_CODE):
+                part.missing[name] = str(error)
+                del samplers[name]
         samples = in_turns(samplers, part.missing, rounds=size.cold_calls)
     p50 = {name: 1e3 * median(seconds) for name, seconds in samples.items()}
     p99 = {name: 1e3 * percentile(seconds, 99) for name, seconds in samples.items()}
@@ -226,7 +231,8 @@ def idle_memory(open_server: OpenServer, size: Size) -> Part:
     values = {name: median(sizes) / 2**20 for name, sizes in samples.items()}
     what = "memory of an idle instance (PSS)"
     part.compare(f"{what}, the only one", "MiB", values, peer=FRAMEWORK, target="≤ 0.2")
-    part.compare(f"{what}, one of {MANY_INSTANCES}", "MiB", values, ours=many, peer=FRAMEWORK)
+    what = f"{what}, one of {MANY_INSTANCES}"
+    part.compare(what, "MiB", values, ours=many, peer=FRAMEWORK, target="≤ 0.2")
     part.samples = samples
     return part
 

@@ -1,12 +1,18 @@
 """Fixtures: servers, the official SDK, functions deployed for one test."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ServerProcess, descendants, leftovers, make_sdk, wait_until, zip_base64
+from support import (
+    ServerProcess,
+    create_function,
+    descendants,
+    leftovers,
+    make_sdk,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="session")
@@ -46,23 +52,11 @@ def sdk(server: ServerProcess) -> Any:
 @pytest.fixture
 def deploy(sdk: Any) -> Iterator[Callable[..., str]]:
     """Create functions on the shared server; they are deleted after the test."""
-    from alibabacloud_fc20230330.models import CreateFunctionInput, CreateFunctionRequest
-
     names: list[str] = []
 
     def create(code: str | Mapping[str, str | bytes], /, **settings: Any) -> str:
-        files = {"index.py": code} if isinstance(code, str) else code
-        name = settings.pop("function_name", f"f-{os.urandom(6).hex()}")
-        wire = {
-            "functionName": name,
-            "runtime": settings.pop("runtime", "python3.10"),
-            "handler": settings.pop("handler", "index.handler"),
-            "code": {"zipFile": zip_base64(files)},
-        }
-        wire |= settings
-        sdk.create_function(CreateFunctionRequest(body=CreateFunctionInput().from_map(wire)))
-        names.append(name)
-        return name
+        names.append(create_function(sdk, code, **settings))
+        return names[-1]
 
     yield create
     for name in names:

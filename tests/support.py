@@ -10,9 +10,13 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 READY_WITHIN_S = 30.0
 GONE_WITHIN_S = 20.0
@@ -124,40 +128,115 @@ def make_sdk(server: ServerProcess, **settings: Any) -> Any:
     from alibabacloud_fc20230330.client import Client
     from alibabacloud_tea_openapi.models import Config
 
-    return Client(
-        Config(
-            access_key_id=KEY[0],
-            access_key_secret=KEY[1],
-            endpoint=f"127.0.0.1:{server.port}",
-            protocol="http",
-            read_timeout=60_000,
-            **settings,
-        )
-    )
+    given = {
+        "access_key_id": KEY[0],
+        "access_key_secret": KEY[1],
+        "endpoint": f"127.0.0.1:{server.port}",
+        "protocol": "http",
+        "read_timeout": 60_000,
+    }
+    return Client(Config(**given | settings))
 
 
 def zip_base64(files: Mapping[str, str | bytes]) -> str:
     """A code package of small files, as CreateFunction takes it."""
+    return zip_entries([(name, 0o100644, content) for name, content in files.items()])
+
+
+def zip_entries(entries: Iterable[tuple[str, int, str | bytes]]) -> str:
+    """A code package of entries with their file modes; a link holds where it leads to."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
+        for name, mode, content in entries:
+            entry = zipfile.ZipInfo(name)
+            entry.create_system = 3  # a Unix made it: the mode counts
+            entry.external_attr = mode << 16
+            archive.writestr(entry, content)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def invoke(sdk: Any, name: str, event: bytes = b"", **headers: str) -> tuple[dict[str, str], bytes]:
+def create_function(sdk: Any, code: str | Mapping[str, str | bytes], /, **settings: Any) -> str:
+    """Create a function of small files (or of one `index.py`) and return its name."""
+    from alibabacloud_fc20230330.models import CreateFunctionInput, CreateFunctionRequest
+
+    files = {"index.py": code} if isinstance(code, str) else code
+    name: str = settings.pop("function_name", f"f-{os.urandom(6).hex()}")
+    wire = {
+        "functionName": name,
+        "runtime": settings.pop("runtime", "python3.10"),
+        "handler": settings.pop("handler", "index.handler"),
+        "code": {"zipFile": zip_base64(files)},
+    }
+    wire |= settings
+    sdk.create_function(CreateFunctionRequest(body=CreateFunctionInput().from_map(wire)))
+    return name
+
+
+def update_function(
+    sdk: Any, name: str, code: str | Mapping[str, str | bytes] | None = None, /, **settings: Any
+) -> Any:
+    """Change a function; settings by their names on the wire."""
+    from alibabacloud_fc20230330.models import UpdateFunctionInput, UpdateFunctionRequest
+
+    if code is not None:
+        files = {"index.py": code} if isinstance(code, str) else code
+        settings["code"] = {"zipFile": zip_base64(files)}
+    body = UpdateFunctionInput().from_map(settings)
+    return sdk.update_function(name, UpdateFunctionRequest(body=body)).body
+
+
+@contextmanager
+def refused(code: str, status: int, message: str = "") -> Iterator[None]:
+    """Expect an answer that the SDK turns into an exception."""
+    from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
+
+    with pytest.raises(AlibabaCloudException) as caught:
+        yield
+    error = caught.value
+    assert (error.code, error.status_code) == (code, status), error.message
+    assert message in error.data["Message"]
+    assert error.request_id
+
+
+def invoke(
+    sdk: Any, name: str, event: bytes = b"", *, qualifier: str | None = None, **headers: str
+) -> tuple[dict[str, str], bytes]:
     """Invoke through the SDK; return headers (lower case) and body."""
     from alibabacloud_fc20230330.models import InvokeFunctionHeaders, InvokeFunctionRequest
     from alibabacloud_tea_util.models import RuntimeOptions
 
     result = sdk.invoke_function_with_options(
         name,
-        InvokeFunctionRequest(body=io.BytesIO(event)),
+        InvokeFunctionRequest(body=io.BytesIO(event), qualifier=qualifier),
         InvokeFunctionHeaders(common_headers={k.replace("_", "-"): v for k, v in headers.items()}),
         RuntimeOptions(),
     )
     body = result.body.read()
     return {k.lower(): v for k, v in result.headers.items()}, body
+
+
+def invoke_aside(
+    server: ServerProcess, name: str, event: bytes = b"", **headers: str
+) -> Future[tuple[dict[str, str], bytes]]:
+    """Invoke on a thread of its own."""
+    answer: Future[tuple[dict[str, str], bytes]] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(invoke(make_sdk(server), name, event, **headers))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
+
+
+def read_log(server: ServerProcess, name: str, request_id: str = "") -> list[str]:
+    """A function's log, or that of one request, line by line."""
+    from anyfc.client import Client
+
+    with Client(server.endpoint, access_key_id=KEY[0], access_key_secret=KEY[1]) as client:
+        return [line.message for line in client.logs(name, request_id=request_id)]
 
 
 def error_of(body: bytes) -> dict[str, Any]:

@@ -50,6 +50,7 @@ log = logging.getLogger("anyfc")
 
 SERVER_FILE = "server.json"
 SWEEP_S = 600.0
+USUAL_RUNTIME = "python3.12"
 # The path of a UNIX socket is at most 108 bytes long, with the zero at its end.
 SOCKET_PATH_BYTES = 100
 
@@ -270,7 +271,7 @@ async def _open_sandbox(
     with _cgroups(data_dir) as cgroups:
         async with open_strongest(
             levels,
-            interpreters,
+            {level: pick(USUAL_RUNTIME, found) for level, found in interpreters.items()},
             uid=config.function_uid,
             gid=config.function_uid,
             folder=data_dir / "run" / "sandbox",

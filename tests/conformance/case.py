@@ -186,9 +186,7 @@ class Names:
                     self.matches_json(template[key], value[key]) for key in template
                 )
             case list(), list():
-                return len(template) == len(value) and all(
-                    map(self.matches_json, template, value)
-                )
+                return len(template) == len(value) and all(map(self.matches_json, template, value))
             case str(), str():
                 return self.matches(template, value)
             case _:

@@ -12,7 +12,7 @@ HEAD = """\
 What functions and their callers can rely on, by number of the statement. Every row without a reason
 is a test that runs against a real server. This page is generated: change the cases in
 `tests/conformance/cases` or the reasons in `tests/conformance/not_covered.toml`, then run
-`python tests/conformance/table.py`.
+`python -m conformance.table` in the folder `tests`.
 
 How well a behaviour is known: *documented* by the cloud's own pages; *observed* in answers and
 runtimes of the cloud; *assumed* where both say nothing and a choice had to be made.

@@ -193,7 +193,9 @@ def test_a_scripted_case_names_a_test_that_exists(case: Case) -> None:
 
 
 def test_the_compatibility_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == build_page(), "run `python tests/conformance/table.py`"
+    assert PAGE.read_text() == build_page(), (
+        "run `python -m conformance.table` in the folder `tests`"
+    )
 
 
 class TestNames:

@@ -1,6 +1,5 @@
 """Which door: an invocation, or the control API."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -8,15 +7,11 @@ from random import getrandbits
 
 import msgspec
 
-from anyfc.errors import (
-    AccessDenied,
-    FunctionComputeError,
-    InternalServerError,
-    RequestTimeout,
-)
+from anyfc.errors import AccessDenied, FunctionComputeError, InternalServerError
 from anyfc.gateway.invoke import Invoke
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
+from anyfc.runtime.channel import ChannelClosed
 from anyfc.web.message import PeerLost, Reply, Request, Response
 from anyfc.web.upstream import HOP_BY_HOP, Upstream, UpstreamFailed
 
@@ -89,19 +84,25 @@ class Gateway:
                 if not path.startswith(CODE):
                     self._authorise(self._identify(request), request)
                 await self._forward(request, reply, request_id)
-        except (asyncio.CancelledError, PeerLost):
-            raise
         except FunctionComputeError as problem:
             if reply.started:
-                raise
-            if isinstance(problem, RequestTimeout):
-                request.keep_alive = False
+                raise self._broken_off(request_id, problem) from problem
             await reply.send(describe(problem, request_id))
-        except Exception:
+        except (PeerLost, ChannelClosed) as error:
             if reply.started:
-                raise
+                raise self._broken_off(request_id, error) from error
+            raise
+        except Exception as error:
             log.exception("request failed", extra={"request_id": request_id})
+            if reply.started:
+                raise PeerLost from error
             await reply.send(describe(InternalServerError(), request_id))
+
+    def _broken_off(self, request_id: str, error: Exception) -> PeerLost:
+        """Say that an answer has begun and will not end; its caller sees the connection end."""
+        why = str(error) or type(error).__name__
+        log.warning("answer broken off", extra={"request_id": request_id, "why": why})
+        return PeerLost()
 
     def _identify(self, request: Request) -> Caller:
         return verify(
@@ -117,14 +118,16 @@ class Gateway:
         headers = [header for header in request.headers if header[0] != REQUEST_ID]
         headers.append((REQUEST_ID, request_id.encode()))
         try:
-            async with self._control.exchange() as exchange:
-                await exchange.ask(request.method, request.target, headers, request.body)
+            async with self._control.ask(
+                request.method, request.target, headers, request.body
+            ) as exchange:
                 passed_on = [
                     (name, value)
                     for name, value in exchange.headers
                     if name.lower() not in HOP_BY_HOP and name.lower() not in (b"date", b"server")
                 ]
-                whole = exchange.body.read_nowait()
+                # What answers HEAD has no body, but the length of one.
+                whole = exchange.body.read_nowait() if request.method != b"HEAD" else None
                 await reply.send(
                     Response(
                         status=exchange.status,
@@ -134,4 +137,5 @@ class Gateway:
                     )
                 )
         except UpstreamFailed as error:
+            log.error("control API failed", extra={"request_id": request_id, "why": str(error)})
             raise InternalServerError from error

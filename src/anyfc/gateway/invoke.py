@@ -199,9 +199,9 @@ def _read_qualifier(query: bytes) -> str:
 
 
 def _is_async(value: bytes | None) -> bool:
-    if value is None or value.lower() == b"sync":
+    if value is None or (kind := value.strip().lower()) == b"sync":
         return False
-    if value.lower() == b"async":
+    if kind == b"async":
         return True
     raise InvalidArgument(
         f"X-Fc-Invocation-Type must be Sync or Async, not '{value.decode('latin-1')}'"
@@ -209,8 +209,8 @@ def _is_async(value: bytes | None) -> bool:
 
 
 def _read_log_type(value: bytes | None) -> bool:
-    if value is None or value.lower() == b"none":
+    if value is None or (kind := value.strip().lower()) == b"none":
         return False
-    if value.lower() == b"tail":
+    if kind == b"tail":
         return True
     raise InvalidArgument(f"X-Fc-Log-Type must be None or Tail, not '{value.decode('latin-1')}'")

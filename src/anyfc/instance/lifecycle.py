@@ -172,9 +172,7 @@ class Instance:
     async def _call_hook(self, name: str, kind: bytes, request_id: str, timeout_s: int) -> Result:
         start = f"FC {name} Start RequestId: {request_id}"
         self._output.begin(request_id, start.encode(), keep_tail=False)
-        self._silence()  # set for a request, it may ring too late for the hook, and the other way
         result = await self._ask(kind, request_id, b"", timeout_s)
-        self._silence()
         reason = "" if isinstance(result, Returned) else "Unhandled function error"
         self._end_line(name, request_id, reason)
         return result
@@ -240,11 +238,6 @@ class Instance:
             await asyncio.wait((exited,), timeout=GONE_WITHIN_S)
         return exited.result() if exited.done() else None
 
-    def _silence(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
     def _end_line(
         self, name: str, request_id: str, reason: str, started_at: float | None = None
     ) -> None:
@@ -277,7 +270,8 @@ class Instance:
     def close(self) -> None:
         self.thaw()
         self.move(State.GONE)
-        self._silence()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     @property
     def exited(self) -> asyncio.Future[int]:

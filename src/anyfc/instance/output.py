@@ -70,6 +70,8 @@ class Output:
             self._drain()
         if self._open:
             self._loop.remove_reader(self._pipe)
+        # The request that was running may still want to end: by then the number is another file's.
+        self._open = False
         os.close(self._pipe)
         rest = self._splitter.rest()
         if rest:

@@ -54,19 +54,28 @@ class FrameReader:
     """Frames out of a byte stream that arrives in any pieces."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._wanted_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield kind and content of every frame that is whole now. Raises BadFrame."""
-        buffer = self._buffer + data if self._buffer else data
+        if self._buffer:
+            self._buffer += data
+            # Looked at once and not with every byte: a function may send them one by one.
+            if len(self._buffer) < self._wanted_bytes:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
         start = 0
-        while len(buffer) - start >= HEAD.size:
-            kind, length = HEAD.unpack_from(buffer, start)
+        self._wanted_bytes = HEAD.size
+        while len(data) - start >= HEAD.size:
+            kind, length = HEAD.unpack_from(data, start)
             if length > FRAME_BYTES:
                 raise BadFrame(f"a frame of {length} bytes is longer than {FRAME_BYTES}")
             end = start + HEAD.size + length
-            if len(buffer) < end:
+            if len(data) < end:
+                self._wanted_bytes = end - start
                 break
-            yield kind, buffer[start + HEAD.size : end]
+            yield kind, data[start + HEAD.size : end]
             start = end
-        self._buffer = buffer[start:] if start else buffer
+        self._buffer += data[start:]

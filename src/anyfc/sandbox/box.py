@@ -33,7 +33,7 @@ class Box:
     disk_mib: int = 512
     descriptors: int = 100_000
 
-    def packet(self, *, cgroup: bool) -> dict[str, Any]:
+    def packet(self, *, cgroup: str) -> dict[str, Any]:
         return {
             "hostname": self.hostname,
             "code": self.code,

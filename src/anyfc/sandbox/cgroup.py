@@ -37,9 +37,15 @@ class Cgroup:
             folder.rmdir()
             raise
 
-    def open_members(self) -> int:
-        """Return a descriptor; a process that writes `0` to it becomes a member."""
-        return os.open(self._folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    def open_door(self, *, trusted: bool) -> tuple[str, int]:
+        """Return how a process gets in, `born` or `join`, and the descriptor it needs for that.
+
+        See `cgroup` of BOX in `bootstrap/DIALOGUE.md`. Only who has our rights (`trusted`) can fork
+        a process right into a group, and only with version 2.
+        """
+        if trusted and self._freezer is V2:
+            return "born", os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return "join", os.open(self._folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
     def freeze(self) -> None:
         os.write(self._state, self._freezer.freeze)

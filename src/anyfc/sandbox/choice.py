@@ -27,7 +27,7 @@ def gives_up_rights_early(level: Level, *, root: bool) -> bool:
 @asynccontextmanager
 async def open_strongest(
     levels: Sequence[Level],
-    interpreters: Mapping[Level, Sequence[Interpreter]],
+    interpreters: Mapping[Level, Interpreter | None],
     *,
     uid: int,
     gid: int,
@@ -36,19 +36,21 @@ async def open_strongest(
 ) -> AsyncIterator[tuple[Sandbox, list[str]]]:
     """Yield a sandbox of the first level that works, and why the ones before it do not.
 
+    `interpreters` are what the levels are tried with; its zygote is kept for the functions to come.
+
     Raises SandboxFailed with all reasons if none works.
     """
     reasons: list[str] = []
     for level in levels:
-        found = interpreters[level]
-        if not found:
+        interpreter = interpreters[level]
+        if interpreter is None:
             reasons.append(f"{level.value}: no Python that instances could read was found")
             continue
         async with AsyncExitStack() as stack:
             opened = open_sandbox(level, uid=uid, gid=gid, folder=folder, cgroups=cgroups)
             sandbox = await stack.enter_async_context(opened)
             try:
-                await _probe(sandbox, found[0])
+                await _probe(sandbox, interpreter)
             except SandboxFailed as error:
                 reasons.append(f"{level.value}: {error}")
                 continue

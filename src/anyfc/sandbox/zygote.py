@@ -1,4 +1,7 @@
-"""Talks to warm parents that fork instances; see `bootstrap/DIALOGUE.md`, part 1."""
+"""Talks to warm parents that fork instances; see `bootstrap/DIALOGUE.md`, part 1.
+
+One module because a zygote and the processes it forks live and die together, in one dialogue.
+"""
 
 import asyncio
 import logging
@@ -308,12 +311,14 @@ class Sandbox:
             zygote = await self.warm(interpreter)
             with _translated(), _Ends() as ends:
                 descriptors = [ends.their_channel.fileno(), ends.their_log]
+                way = ""
                 if self.cgroups:
                     room.cgroup = self.cgroups.make(box.hostname)
-                    descriptors.append(ends.keep(room.cgroup.open_members()))
+                    way, door = room.cgroup.open_door(trusted=self.level is not Level.USERNS)
+                    descriptors.append(ends.keep(door))
                 packet = {
                     "op": "spawn", "id": box.hostname, "program": program,
-                    "box": box.packet(cgroup=room.cgroup is not None),
+                    "box": box.packet(cgroup=way),
                 }  # fmt: skip
                 birth = room.enter(zygote, packet, descriptors)
                 pid = await zygote.wait_started(birth)
@@ -325,7 +330,7 @@ class Sandbox:
         async with self._room(box) as room:
             zygote = await self.warm(interpreter)
             with _translated(), _Ends() as ends:
-                packet = {"op": "probe", "id": box.hostname, "box": box.packet(cgroup=False)}
+                packet = {"op": "probe", "id": box.hostname, "box": box.packet(cgroup="")}
                 birth = room.enter(zygote, packet, [ends.their_log, ends.their_log])
                 await zygote.wait_started(birth)
                 await asyncio.wait((birth.exited,), timeout=READY_WITHIN_S)

@@ -22,6 +22,7 @@ from anyfc.errors import (
     InvalidArgument,
     NotSupported,
     RequestTimeout,
+    ResourceExhausted,
     ServerStopping,
 )
 from anyfc.web.message import Body, Header, PeerLost, Reply, Request, Response
@@ -29,16 +30,18 @@ from anyfc.web.message import Body, Header, PeerLost, Reply, Request, Response
 log = logging.getLogger("anyfc")
 
 KIB = 1024
-MIB = 1024 * KIB
 TARGET_BYTES = 4 * KIB
 HEADER_BYTES = 8 * KIB
 # Every header may be two bytes long and come with four that do not count.
 RAW_HEAD_BYTES = 2 * TARGET_BYTES + 4 * HEADER_BYTES
+# Framing that a byte of a body may come in, such as the size of its chunk.
+RAW_BYTES_PER_BYTE = 16
 PIPELINE = 16
-LINGER_BYTES = 64 * MIB
-LINGER_S = 10.0
-LINGER_HEAD_S = 2.0
+LINGER_S = 30.0
+# Connections above the limit that wait until their client has read why.
+REFUSED_CONNECTIONS = 128
 SWEEP_S = 0.5
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 NO_BODY = frozenset((204, 304))
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -149,19 +152,17 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._peer = ""
         self._ended = False  # nothing more will be read as a request
-        self._refused = False  # what arrives cannot be understood
         self._answering = False
         self._held = False  # reading is paused because too many requests wait
         self._read_paused = 0
         self.deadline = 0.0
-        self._reset_head()
-
-    def _reset_head(self) -> None:
+        self._raw_bytes = 0  # since something was last understood
+        self._in_head = False
         self._target = b""
         self._headers: list[Header] = []
         self._header_bytes = 0
-        self._raw_bytes = 0
-        self._body: Body | None = None
+        self._body: Body | None = None  # the one that is arriving
+        self._skipped_body = b""  # how the body is framed that the parser does not see
 
     # --- the socket ---
 
@@ -172,40 +173,60 @@ class Connection(asyncio.Protocol):
         server = self._server
         server.connections.add(self)
         self._expect(server.patience.header_s)
-        if server.draining or len(server.connections) > server.max_connections:
-            self._write(server.application.refuse(ServerStopping()), keep_alive=False)
-            self._ended = True
-            transport.close()
+        above = len(server.connections) - server.max_connections
+        if not server.draining and above <= 0:
+            self._task = server.group.create_task(self._serve(), name="connection")
             return
-        self._task = server.group.create_task(self._serve(), name="connection")
+        self._ended = True
+        if above > REFUSED_CONNECTIONS:
+            self.abort()
+            return
+        problem = ResourceExhausted(f"{server.max_connections} connections are open; try again")
+        why = ServerStopping() if server.draining else problem
+        self._write(server.application.refuse(why), b"Connection: close\r\n\r\n")
+        self._end()
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        if self._body is None:
-            if not self._raw_bytes and not self._answering and not self._queue:
-                self._expect(self._server.patience.header_s)
-            self._raw_bytes += len(data)
+        was_in_head = self._in_head
+        self._raw_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Not taken up (RFC 9110, 7.8): what follows is another request.
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.data_received(rest)
-            return
+            self._parse(data)
+        except httptools.HttpParserCallbackError:
+            raise  # a bug of ours
         except httptools.HttpParserError as error:
-            self._refuse(InvalidArgument(f"malformed HTTP request: {_reason(error)}"))
+            self._refuse(InvalidArgument(f"malformed HTTP request: {error}"))
             return
-        if self._body is None and self._raw_bytes > RAW_HEAD_BYTES:
-            self._refuse(InvalidArgument(f"request head exceeds {RAW_HEAD_BYTES} bytes"))
-        elif len(self._queue) > PIPELINE and not self._held:
+        if self._raw_bytes > RAW_HEAD_BYTES:
+            self._refuse(InvalidArgument(f"{RAW_HEAD_BYTES} bytes of HTTP that say too little"))
+        elif self._body is not None:
+            self._await_body()
+        elif self._in_head and not (was_in_head or self._answering or self._queue):
+            self._expect(self._server.patience.header_s)
+        if len(self._queue) > PIPELINE and not self._held:
             self._held = True
             self.pause_reading()
 
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # An upgrade is not taken up (RFC 9110, 7.8): what follows is the body, if one was
+                # announced, which the parser has passed over, and then the next request.
+                self._parser = httptools.HttpRequestParser(self)
+                if self._skipped_body:
+                    self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._skipped_body)
+                    self._skipped_body = b""
+                data = data[upgrade.args[0] :]
+
     def eof_received(self) -> None:
-        self._ended = True  # and the transport closes: a caller that stops sending has hung up
+        """A caller that stops sending has hung up."""
+        if self._task is not None and (self._answering or self._queue):
+            self._task.cancel()
+        self._close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._ended = True
@@ -221,9 +242,11 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         if self._drained is not None:
-            self._drained.set_result(None)
+            if not self._drained.done():  # cancelled with the task that waits for it
+                self._drained.set_result(None)
             self._drained = None
-            self.deadline = float("inf")
+            if not self._ended:
+                self._await_body()
 
     # Two may want the flow stopped: a body that is not read, and a full queue.
 
@@ -231,24 +254,21 @@ class Connection(asyncio.Protocol):
         self._read_paused += 1
         if self._read_paused == 1:
             self._transport.pause_reading()
-            if self._answering and self._drained is None:
-                self.deadline = float("inf")  # it is us who are slow
+            self._await_body()
 
     def resume_reading(self) -> None:
         self._read_paused -= 1
         if not self._read_paused and not self._transport.is_closing():
             self._transport.resume_reading()
-            if self._body is not None:
-                self._expect(self._server.patience.body_stall_s)
+            self._await_body()
 
     # --- the parser ---
 
     def on_message_begin(self) -> None:
-        if self._body is not None:
-            self._raw_bytes = 0
-        raw_bytes = self._raw_bytes
-        self._reset_head()
-        self._raw_bytes = raw_bytes
+        self._in_head = True
+        self._target = b""
+        self._headers = []
+        self._header_bytes = 0
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
@@ -259,10 +279,15 @@ class Connection(asyncio.Protocol):
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._body is not None:
+            return  # of the head that announces a skipped body
+        self._raw_bytes = 0
         parser = self._parser
         method = parser.get_method()
         declared_bytes: int | None = None
         headers = self._headers
+        self._headers = []  # trailers are no headers
         fields = dict(headers)
         hosts = 1 if b"host" in fields else 0
         if len(fields) != len(headers):
@@ -271,21 +296,26 @@ class Connection(asyncio.Protocol):
             declared_bytes = int(length)  # the parser took digits only, and one of them
         encoding = fields.get(b"transfer-encoding", b"")
         chunked = b"transfer-encoding" in fields
-        expectation = fields.get(b"expect", b"").strip().lower()
+        expectation = fields.get(b"expect", b"")
         problem: FunctionComputeError | None = None
         if chunked and encoding.strip().lower() != b"chunked":
             problem = NotSupported(f"transfer encoding '{encoding.decode('latin-1')}'")
-        old = parser.get_http_version() == "1.0"
+        version = parser.get_http_version()
+        old = version == "1.0"
+        if version != "1.1" and not old:
+            problem = InvalidArgument(f"HTTP/{version} is not supported; use HTTP/1.1")
         if problem is None:
             problem = self._find_problem(method, hosts, expectation, old, chunked)
         if declared_bytes is None and not chunked:
             declared_bytes = 0
-        self._body = body = Body(
-            self, declared_bytes, self._go_on if expectation == b"100-continue" else None
-        )
-        if declared_bytes != 0:
-            self._expect(self._server.patience.body_stall_s)
-        self._raw_bytes = 0
+        waits = expectation and not old
+        self._body = body = Body(self, declared_bytes, self._go_on if waits else None)
+        if declared_bytes != 0 and parser.should_upgrade():
+            self._skipped_body = (
+                b"Transfer-Encoding: chunked\r\n"
+                if chunked
+                else b"Content-Length: %d\r\n" % (declared_bytes or 0)
+            )
         self._arrive(
             Request(
                 method=method,
@@ -295,6 +325,7 @@ class Connection(asyncio.Protocol):
                 body=body,
                 keep_alive=parser.should_keep_alive(),
                 peer=self._peer,
+                old=old,
                 problem=problem,
             )
         )
@@ -310,7 +341,7 @@ class Connection(asyncio.Protocol):
             return InvalidArgument(f"a request needs one Host header, not {hosts}")
         if old and chunked:
             return InvalidArgument("HTTP/1.0 has no transfer encoding")
-        if expectation not in (b"", b"100-continue"):
+        if expectation and not old and expectation.strip().lower() != b"100-continue":
             return InvalidArgument(f"expectation '{expectation.decode('latin-1')}' is not known")
         if method == b"CONNECT":
             return InvalidArgument("CONNECT: this server is no proxy")
@@ -331,12 +362,12 @@ class Connection(asyncio.Protocol):
         body = self._body
         assert body is not None
         body.feed(piece)
-        if not self._read_paused:
-            self._expect(self._server.patience.body_stall_s)
-        if body.discarding and body.received_bytes > LINGER_BYTES:
-            self.abort()
+        raw_bytes = self._raw_bytes - RAW_BYTES_PER_BYTE * len(piece)
+        self._raw_bytes = raw_bytes if raw_bytes > 0 else 0
 
     def on_message_complete(self) -> None:
+        if self._skipped_body:
+            return
         body = self._body
         assert body is not None
         body.end()
@@ -353,9 +384,10 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, problem: FunctionComputeError) -> None:
         """Answer what cannot be understood, after what was understood before it; then end."""
-        self._ended = self._refused = True
+        self._ended = True
         if self._body is not None:
-            self._body.fail(PeerLost())
+            self._body.fail(problem)  # who reads it answers
+            return
         body = Body(self, 0)
         body.end()
         self._arrive(
@@ -383,7 +415,7 @@ class Connection(asyncio.Protocol):
                 self._answering = False
                 if not self._queue:
                     patience = self._server.patience
-                    self._expect(patience.header_s if self._raw_bytes else patience.keep_alive_s)
+                    self._expect(patience.header_s if self._in_head else patience.keep_alive_s)
             self._end()
         except asyncio.CancelledError:
             self._transport.abort()
@@ -403,30 +435,37 @@ class Connection(asyncio.Protocol):
             else:
                 await application.handle(request, answer)
         except PeerLost:
+            self.abort()  # an answer that lacks its end must not look whole
             return False
         assert answer.started, "a request is answered"
-        if not request.body.complete:
-            await self._linger(request.body)
-            return False
+        if not request.body.spent:
+            request.body.discard()
+            if not request.body.complete:
+                self._ended = True
+                return False
         return request.keep_alive and not self._server.draining
 
     async def send(self, request: Request, response: Response) -> None:
         """Write the response to a request; `Answer` sees to it that there is one."""
-        keep_alive = request.keep_alive and request.body.complete and not self._server.draining
+        if not request.body.complete or self._server.draining:
+            request.keep_alive = False
         body = response.body
         if isinstance(body, bytes):
-            self._write(response, keep_alive=keep_alive, head_only=request.method == b"HEAD")
+            self._write(response, _ending(request), head_only=request.method == b"HEAD")
             if self._drained is not None:
                 await self._drained
             return
-        chunked = response.length_bytes is None
-        framing = (
-            b"Transfer-Encoding: chunked\r\n"
-            if chunked
-            else b"Content-Length: %d\r\n" % (response.length_bytes or 0)
-        )
+        chunked = False
+        if response.length_bytes is not None:
+            framing = b"Content-Length: %d\r\n" % response.length_bytes
+        elif request.old:
+            framing = b""
+            request.keep_alive = False  # the body ends with the connection
+        else:
+            framing = b"Transfer-Encoding: chunked\r\n"
+            chunked = True
         write = self._transport.write
-        write(self._head(response, framing, keep_alive))
+        write(self._head(response, framing, _ending(request)))
         if request.method == b"HEAD":
             return
         async for piece in body:
@@ -437,73 +476,95 @@ class Connection(asyncio.Protocol):
         if chunked:
             write(b"0\r\n\r\n")
 
-    def _write(self, response: Response, *, keep_alive: bool, head_only: bool = False) -> None:
+    def _write(self, response: Response, ending: bytes, *, head_only: bool = False) -> None:
         body = response.body
         assert isinstance(body, bytes)
         framing = b"" if response.status in NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        head = self._head(response, framing, keep_alive)
+        head = self._head(response, framing, ending)
         self._transport.write(head if head_only else head + body)
 
-    def _head(self, response: Response, framing: bytes, keep_alive: bool) -> bytes:
+    def _head(self, response: Response, framing: bytes, ending: bytes) -> bytes:
         status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
         lines = [status, response.head]
         for name, value in response.headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines += (self._server.date(), framing)
-        lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
+            lines += (_one_line(name), b": ", _one_line(value), b"\r\n")
+        lines += (self._server.date(), framing, ending)
         return b"".join(lines)
 
     def _go_on(self) -> None:
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    async def _linger(self, body: Body) -> None:
-        """Swallow the rest of a refused body, so that the client gets to read the answer."""
-        if body.held_back:
-            return
-        body.discard()
-        body.limit_bytes = None
-        with suppress(TimeoutError, PeerLost):
-            async with asyncio.timeout(LINGER_S):
-                await body.read()
+        self._transport.write(GO_ON)
+        self._await_body()
 
     def _end(self) -> None:
-        if not self._refused:
-            self._transport.close()
+        """Say goodbye; to a client that is still sending, in a way that it can notice.
+
+        Closing with unread bytes would reset the connection and take the answer with it.
+        """
+        if self._transport.is_closing():
             return
-        # Closing with unread bytes would reset the connection and take the answer with it.
+        self._answering = False
+        self._queue.clear()
+        if self._server.draining or not self._ended:
+            self._close()
+            return
         self._transport.write_eof()
-        self._expect(LINGER_HEAD_S)
+        if self._read_paused:
+            self._transport.resume_reading()
+        self._expect(LINGER_S)
+
+    def _close(self) -> None:
+        self._ended = True
+        self._transport.close()
+        self._expect(self._server.patience.body_stall_s)  # for what is not written yet
 
     # --- time ---
 
     def _expect(self, within_s: float) -> None:
         self.deadline = self._server.loop.time() + within_s
 
+    def _await_body(self) -> None:
+        """The client owes the rest of a body, unless it is us whom it waits for."""
+        if self._drained is not None:
+            return
+        if self._body is None or self._read_paused or self._body.held_back:
+            self.deadline = float("inf")
+        else:
+            self._expect(self._server.patience.body_stall_s)
+
     def run_out(self) -> None:
         """The deadline passed: whoever is slow, it is not a function."""
         self.deadline = float("inf")
-        if self._drained is not None or self._task is None or self._task.done():
+        closing = self._task is None or self._task.done() or self._transport.is_closing()
+        if closing or self._drained is not None:
             self.abort()
         elif self._body is not None:
             self._body.fail(RequestTimeout())
-        elif self._raw_bytes:
+        elif self._answering or self._queue:
+            pass
+        elif self._in_head:
             self._refuse(RequestTimeout())
-        elif not self._answering:
-            self._ended = True
-            self._transport.close()
+        else:
+            self._close()
 
     def drain(self) -> None:
         if not self._answering and not self._queue:
-            self._ended = True
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         self._transport.abort()
 
 
-def _reason(error: httptools.HttpParserError) -> str:
-    cause = error.__context__ or error
-    return str(cause) or type(cause).__name__
+def _ending(request: Request) -> bytes:
+    """The end of a head: what becomes of the connection, where it is not what all expect."""
+    if not request.keep_alive:
+        return b"Connection: close\r\n\r\n"
+    return b"Connection: keep-alive\r\n\r\n" if request.old else b"\r\n"
+
+
+def _one_line(text: bytes) -> bytes:
+    if b"\n" in text or b"\r" in text:
+        return text.replace(b"\r", b" ").replace(b"\n", b" ")
+    return text
 
 
 @asynccontextmanager

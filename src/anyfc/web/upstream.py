@@ -19,11 +19,22 @@ HOP_BY_HOP = frozenset(
     )
 )  # fmt: skip
 
+# Done twice they do no more than done once (RFC 9110, 9.2.2).
+IDEMPOTENT = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PUT"))
+IDLE_CONNECTIONS = 32
+
 Connect = Callable[[Callable[[], "Exchange"]], Awaitable["Exchange"]]
 
 
 class UpstreamFailed(Exception):
     """The server behind us cannot be reached, or does not speak HTTP."""
+
+
+class NoAnswer(UpstreamFailed):
+    """The connection ended before a response began."""
+
+    def __init__(self) -> None:
+        super().__init__("no response")
 
 
 class Exchange(asyncio.Protocol):
@@ -34,7 +45,9 @@ class Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until it is made
         self._drained: asyncio.Future[None] | None = None
         self._head: asyncio.Future[None] | None = None
+        self._sending: Body | None = None
         self._lost = False
+        self.reused = False
         self._reset()
 
     def _reset(self) -> None:
@@ -60,6 +73,9 @@ class Exchange(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self.body.complete:
+            self.close()  # whoever asks next must not be answered with this
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -72,14 +88,14 @@ class Exchange(asyncio.Protocol):
         else:
             self.body.fail(PeerLost())
         self._wake()
-        self.resume_writing()
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         if self._drained is not None:
-            self._drained.set_result(None)
+            if not self._drained.done():  # cancelled with the task that waits for it
+                self._drained.set_result(None)
             self._drained = None
 
     def pause_reading(self) -> None:
@@ -93,10 +109,19 @@ class Exchange(asyncio.Protocol):
         self._transport.abort()
 
     def _wake(self) -> None:
+        """There is an answer, or there will be none: whoever sends or waits may stop."""
         if self._head is not None and not self._head.done():
             self._head.set_result(None)
+        if self._sending is not None:
+            self._keep_alive = False
+            self._sending.discard()
+            self.resume_writing()
 
     # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        if self.body.complete:
+            raise UpstreamFailed("a response that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
@@ -135,9 +160,11 @@ class Exchange(asyncio.Protocol):
     ) -> None:
         """Send a request and wait for the head of its response: `status`, `headers`, `body`.
 
-        A response that comes before the body is sent ends the sending. Raises UpstreamFailed,
-        and what reading `body` raises.
+        A response that comes before the body is sent ends the sending. Raises NoAnswer, and what
+        reading `body` raises.
         """
+        if self._lost:
+            raise NoAnswer
         self._reset()
         self._without_body = method == b"HEAD"
         self._head = self._loop.create_future()
@@ -147,23 +174,24 @@ class Exchange(asyncio.Protocol):
             self._transport.write(head + whole)
         else:
             self._transport.write(head)
-            await self._send(body)
+            self._sending = body
+            try:
+                await self._send(body)
+            finally:
+                self._sending = None
         await self._head
         if not self.status:
-            raise UpstreamFailed("no response")
+            raise NoAnswer
 
     async def _send(self, body: Body) -> None:
         chunked = body.declared_bytes is None
         head = self._head
         assert head is not None
-        async for piece in body:
-            if self._lost or head.done():
-                self._keep_alive = False
-                return
+        while piece := await body.read():
             self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             if self._drained is not None:
                 await self._drained
-        if chunked:
+        if chunked and not head.done():
             self._transport.write(b"0\r\n\r\n")
 
 
@@ -190,24 +218,45 @@ class Upstream:
         self._idle: list[Exchange] = []
 
     @asynccontextmanager
-    async def exchange(self) -> AsyncIterator[Exchange]:
-        """Yield a connection. Raises UpstreamFailed."""
-        while self._idle and self._idle[-1].lost:
-            self._idle.pop()
-        if self._idle:
-            connection = self._idle.pop()
-        else:
-            try:
-                connection = await self._connect(Exchange)
-            except OSError as error:
-                raise UpstreamFailed(str(error)) from error
+    async def ask(
+        self, method: bytes, target: bytes, headers: Sequence[Header], body: Body
+    ) -> AsyncIterator[Exchange]:
+        """Send a request and yield the connection once the head of the response is there.
+
+        Raises UpstreamFailed, and what reading `body` raises.
+        """
+        # An idle connection may end in the moment it is used. Where a second try could do harm, or
+        # the body cannot be sent again, a connection is made instead.
+        repeatable = method in IDEMPOTENT and body.complete and not body.received_bytes
+        exchange = (self._take_idle() if repeatable else None) or await self._open()
         try:
-            yield connection
+            try:
+                await exchange.ask(method, target, headers, body)
+            except NoAnswer:
+                if not exchange.reused:
+                    raise
+                exchange = await self._open()
+                await exchange.ask(method, target, headers, body)
+            yield exchange
         finally:
-            if connection.reusable:
-                self._idle.append(connection)
+            if exchange.reusable and len(self._idle) < IDLE_CONNECTIONS:
+                exchange.reused = True
+                self._idle.append(exchange)
             else:
-                connection.close()
+                exchange.close()
+
+    def _take_idle(self) -> Exchange | None:
+        while self._idle:
+            exchange = self._idle.pop()
+            if not exchange.lost:
+                return exchange
+        return None
+
+    async def _open(self) -> Exchange:
+        try:
+            return await self._connect(Exchange)
+        except OSError as error:
+            raise UpstreamFailed(str(error)) from error
 
     def close(self) -> None:
         for connection in self._idle:

@@ -96,7 +96,8 @@ class Zygote:
     def fork(self, packet, descriptors):
         name = packet["id"]
         try:
-            pid = jail.fork(self.stage)
+            born = packet["box"]["cgroup"] == "born"
+            pid = jail.fork(self.stage, descriptors[2] if born else None)
         except OSError as error:
             self.say(op="failed", id=name, reason=str(error))
             return
@@ -184,8 +185,9 @@ def run(stage, packet, descriptors, control):
     null = os.open("/dev/null", os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    members = descriptors[2] if packet["box"]["cgroup"] == "join" else None
     try:
-        code = jail.enter(stage, packet["box"], descriptors[2] if packet["box"]["cgroup"] else None)
+        code = jail.enter(stage, packet["box"], members)
     except OSError as error:
         os.write(2, str(error).encode())
         raise SystemExit(70) from None
