@@ -11,7 +11,7 @@ from types import FrameType
 
 from bench.anyfc import open_anyfc
 from bench.peers.rie import describe_rie, fetch_rie
-from bench.process import Missing
+from bench.process import Missing, busy_cores
 from bench.report import describe_machine, table, write
 from bench.rows import FULL, PARTS, QUICK
 
@@ -28,9 +28,10 @@ def main() -> None:
         "size": f"{'quick' if arguments.quick else 'full'}: {size}",
         "versions": versions(),
     }
-    rows, samples = [], {}
+    rows, samples, busy = [], {}, []
     open_server = partial(open_anyfc, arguments.python, arguments.isolation)
     for name in arguments.only or PARTS:
+        busy.append(busy_cores(1.0))
         began = time.monotonic()
         print(f"{name} …", end=" ", flush=True)
         part = PARTS[name](open_server, size)
@@ -38,6 +39,7 @@ def main() -> None:
         rows += part.rows
         samples[name] = part.samples
     machine = describe_machine()
+    settings["busy with other things"] = f"up to {max(busy):.1f} cores, looked at before each part"
     print("\n" + table(rows, machine, settings))
     if not arguments.only and not arguments.quick:
         write(rows, machine, settings, samples)

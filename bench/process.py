@@ -124,6 +124,20 @@ def below_zygotes(pid: int) -> list[int]:
     return found
 
 
+def busy_cores(during_s: float) -> float:
+    """How many cores the machine keeps busy while we do nothing."""
+
+    def busy_ticks() -> int:
+        user, nice, system, _, _, irq, soft, steal = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        )
+        return user + nice + system + irq + soft + steal
+
+    before = busy_ticks()
+    time.sleep(during_s)
+    return (busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / during_s
+
+
 def pss_bytes(pids: Sequence[int]) -> int:
     """Proportional set size: private memory, and of shared memory each sharer's part."""
     total = 0

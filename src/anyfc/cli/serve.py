@@ -100,6 +100,8 @@ def _run(config: Config) -> None:
     from anyfc.identity.key import FILE_NAME
     from anyfc.server import open_server
 
+    os.umask(0o077)  # the data directory holds secrets; what instances may read is opened by name
+
     async def main() -> None:
         stop = asyncio.Event()
 

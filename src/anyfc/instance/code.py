@@ -35,6 +35,8 @@ from anyfc.store.blobs import Blobs
 # the instance it is for counts as using it, with a wide margin.
 PIN_S = 15 * 60.0
 
+# Instances that run as another user get to the code they were given, and cannot look around.
+PASSABLE = 0o711
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -75,6 +77,7 @@ class Packages:
         self._pinning = Lock()
         self._restoring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._trees.mkdir(parents=True, exist_ok=True)
+        self._trees.chmod(PASSABLE)
         self._half.mkdir()
 
     async def add(self, data: bytes, *, checksum: str | None) -> Code:
@@ -143,6 +146,7 @@ class Packages:
         tree = self._half / uuid4().hex
         try:
             os.makedirs(tree)
+            tree.chmod(PASSABLE)
             _unpack(
                 data, tree / "code", uid=self._uid, gid=self._gid, limit_bytes=self._limit_bytes
             )

@@ -8,7 +8,8 @@ Source: "Runtime environments" in the Function Compute documentation, the tables
 
 from collections.abc import Mapping, Sequence
 
-# Runtime → distribution → the version that the cloud has.
+# Runtime → distribution → the version that the cloud has; the nearest one where the published
+# version does not exist (pyOpenSSL, PyMySQL, alibabacloud-sts20150401) or is gone (opencv-python).
 PREINSTALLED: Mapping[str, Mapping[str, str]] = {
     "python3": {
         "aliyun-fc": "0.6",
@@ -32,7 +33,7 @@ PREINSTALLED: Mapping[str, Mapping[str, str]] = {
         "greenlet": "0.4.13",
         "lxml": "4.7.1",
         "matplotlib": "2.0.2",
-        "opencv-python": "3.3.0.10",
+        "opencv-python": "3.4.0.14",
         "oss2": "2.9.1",
         "protobuf": "3.13.0",
         "pycryptodome": "3.14.1",
@@ -98,7 +99,7 @@ PREINSTALLED: Mapping[str, Mapping[str, str]] = {
         "oss2": "2.16.0",
         "Pillow": "9.3.0",
         "PyMySQL": "1.0.2",
-        "pyOpenSSL": "22.1.0",  # the table says 1.0.2, which there never was
+        "pyOpenSSL": "22.1.0",
         "redis": "4.4.0",
         "requests": "2.28.1",
         "Scrapy": "2.7.1",
@@ -114,12 +115,12 @@ PREINSTALLED: Mapping[str, Mapping[str, str]] = {
         "alibabacloud-ram20150501": "1.1.0",
         "alibabacloud-rds20140815": "6.0.1",
         "alibabacloud-sls20201230": "5.2.2",
-        "alibabacloud-sts20150401": "3.1.0",
+        "alibabacloud-sts20150401": "1.1.4",
         "alibabacloud-vpc20160428": "6.7.2",
         "elasticsearch": "8.14.0",
         "oss2": "2.18.6",
         "Pillow": "10.4.0",
-        "PyMySQL": "1.4.6",
+        "PyMySQL": "1.1.1",
         "pyOpenSSL": "24.2.1",
         "redis": "5.0.7",
         "requests": "2.32.3",

@@ -65,6 +65,8 @@ async def _probe(sandbox: Sandbox, interpreter: Interpreter) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     code = folder / "code"
     code.mkdir(parents=True)
+    folder.chmod(0o711)
+    code.chmod(0o755)
     scratch = sandbox.make_scratch("probe-scratch")
     if os.geteuid() == 0:
         os.chown(code, sandbox.uid, sandbox.gid)

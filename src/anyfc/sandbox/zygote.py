@@ -292,7 +292,8 @@ class Sandbox:
         stage = self.folder / f"stage-{process.pid}"
         try:
             with _translated():
-                stage.mkdir(mode=0o755)
+                stage.mkdir()
+                stage.chmod(0o755)
             await zygote.settle(
                 level=self.level.value, uid=self.uid, gid=self.gid, folder=str(stage),
                 visible=[*HOST_FOLDERS, *_outside_usr(interpreter.prefix)],
@@ -453,7 +454,8 @@ async def open_sandbox(
 ) -> AsyncIterator[Sandbox]:
     """Make processes in boxes of `level`; `folder` is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o711, parents=True)
+    folder.mkdir(parents=True)
+    folder.chmod(0o711)
     async with asyncio.TaskGroup() as group:
         sandbox = Sandbox(level, uid, gid, folder, cgroups, group)
         try:

@@ -6,6 +6,7 @@ has waited long enough are decided on the same few fields.
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ LINGER_S = 30.0
 REFUSED_CONNECTIONS = 128
 SWEEP_S = 0.5
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
 NO_BODY = frozenset((204, 304))
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -281,81 +283,62 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._body is not None:
-            return  # of the head that announces a skipped body
+            return  # the head that announces a skipped body
         self._raw_bytes = 0
         parser = self._parser
-        method = parser.get_method()
-        declared_bytes: int | None = None
         headers = self._headers
         self._headers = []  # trailers are no headers
         fields = dict(headers)
-        hosts = 1 if b"host" in fields else 0
-        if len(fields) != len(headers):
-            hosts = sum(name == b"host" for name, _ in headers)
-        if (length := fields.get(b"content-length")) is not None:
-            declared_bytes = int(length)  # the parser took digits only, and one of them
-        encoding = fields.get(b"transfer-encoding", b"")
         chunked = b"transfer-encoding" in fields
-        expectation = fields.get(b"expect", b"")
-        problem: FunctionComputeError | None = None
-        if chunked and encoding.strip().lower() != b"chunked":
-            problem = NotSupported(f"transfer encoding '{encoding.decode('latin-1')}'")
+        # The parser took digits only, one header of them, and not together with an encoding.
+        declared_bytes = None if chunked else int(fields.get(b"content-length", 0))
         version = parser.get_http_version()
-        old = version == "1.0"
-        if version != "1.1" and not old:
-            problem = InvalidArgument(f"HTTP/{version} is not supported; use HTTP/1.1")
-        if problem is None:
-            problem = self._find_problem(method, hosts, expectation, old, chunked)
-        if declared_bytes is None and not chunked:
-            declared_bytes = 0
-        waits = expectation and not old
-        self._body = body = Body(self, declared_bytes, self._go_on if waits else None)
+        waits = b"expect" in fields and version == "1.1"
+        self._body = Body(self, declared_bytes, self._go_on if waits else None)
         if declared_bytes != 0 and parser.should_upgrade():
             self._skipped_body = (
                 b"Transfer-Encoding: chunked\r\n"
-                if chunked
-                else b"Content-Length: %d\r\n" % (declared_bytes or 0)
+                if declared_bytes is None
+                else b"Content-Length: %d\r\n" % declared_bytes
             )
-        self._arrive(
-            Request(
-                method=method,
-                target=self._target,
-                headers=headers,
-                fields=fields,
-                body=body,
-                keep_alive=parser.should_keep_alive(),
-                peer=self._peer,
-                old=old,
-                problem=problem,
-            )
+        request = Request(
+            method=parser.get_method(),
+            target=self._target,
+            headers=headers,
+            fields=fields,
+            body=self._body,
+            keep_alive=parser.should_keep_alive(),
+            peer=self._peer,
+            old=version == "1.0",
         )
+        request.problem = self._find_problem(request, version)
+        self._arrive(request)
 
-    def _find_problem(
-        self, method: bytes, hosts: int, expectation: bytes, old: bool, chunked: bool
-    ) -> FunctionComputeError | None:
-        if len(self._target) > TARGET_BYTES:
+    def _find_problem(self, request: Request, version: str) -> FunctionComputeError | None:
+        fields = request.fields
+        if len(request.target) > TARGET_BYTES:
             return InvalidArgument(f"path and query exceed {TARGET_BYTES} bytes")
         if self._header_bytes > HEADER_BYTES:
             return InvalidArgument(f"request headers exceed {HEADER_BYTES} bytes")
-        if hosts != 1 and not (old and hosts == 0):
+        if version != "1.1" and not request.old:
+            return InvalidArgument(f"HTTP/{version} is not supported; use HTTP/1.1")
+        hosts = 1 if b"host" in fields else 0
+        if len(fields) != len(request.headers):
+            hosts = sum(name == b"host" for name, _ in request.headers)
+        if hosts != 1 and not (request.old and hosts == 0):
             return InvalidArgument(f"a request needs one Host header, not {hosts}")
-        if old and chunked:
+        encoding = fields.get(b"transfer-encoding")
+        if encoding is not None and request.old:
             return InvalidArgument("HTTP/1.0 has no transfer encoding")
-        if expectation and not old and expectation.strip().lower() != b"100-continue":
+        if encoding is not None and encoding.strip().lower() != b"chunked":
+            return NotSupported(f"transfer encoding '{encoding.decode('latin-1')}'")
+        expectation = fields.get(b"expect", b"100-continue")
+        if expectation.strip().lower() != b"100-continue" and not request.old:
             return InvalidArgument(f"expectation '{expectation.decode('latin-1')}' is not known")
-        if method == b"CONNECT":
+        if request.method == b"CONNECT":
             return InvalidArgument("CONNECT: this server is no proxy")
-        if not self._target.startswith(b"/"):
-            return self._cut_authority()
-        return None
-
-    def _cut_authority(self) -> FunctionComputeError | None:
-        """Clients that take us for a proxy send `http://host/path`; the path is what counts."""
-        scheme, mark, rest = self._target.partition(b"://")
-        if not mark or scheme.lower() not in (b"http", b"https"):
-            return InvalidArgument("the request target must begin with '/'")
-        _, slash, path = rest.partition(b"/")
-        self._target = slash + path or b"/"
+        if not request.target.startswith(b"/"):
+            return _cut_authority(request)
         return None
 
     def on_body(self, piece: bytes) -> None:
@@ -552,6 +535,19 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def _cut_authority(request: Request) -> FunctionComputeError | None:
+    """Of `http://host/path`, as a proxy is asked, host and path count (RFC 9112, 3.2.2)."""
+    found = ABSOLUTE.fullmatch(request.target)
+    if found is None:
+        return InvalidArgument("the request target must begin with '/'")
+    request.target = found[2] if found[2].startswith(b"/") else b"/" + found[2]
+    request.path, _, request.query = request.target.partition(b"?")
+    request.headers = [header for header in request.headers if header[0] != b"host"]
+    request.headers.append((b"host", found[1]))
+    request.fields[b"host"] = found[1]
+    return None
 
 
 def _ending(request: Request) -> bytes:

@@ -225,6 +225,7 @@ def leave(body, *arguments):
 def main():
     control = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(control.fileno(), False)
+    os.umask(0o022)  # the server's is stricter
     for name in WARM:
         try:
             __import__(name)

@@ -1,0 +1,862 @@
+"""The HTTP class, driven by bytes: no socket, and a clock that the test owns."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from clock import run_on_clock, settle
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transport import FakeTransport, Seen, read_responses
+
+from anyfc.errors import FunctionComputeError
+from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response
+from anyfc.web.server import (
+    HEADER_BYTES,
+    LINGER_S,
+    PIPELINE,
+    RAW_HEAD_BYTES,
+    REFUSED_CONNECTIONS,
+    TARGET_BYTES,
+    Connection,
+    Patience,
+    Server,
+)
+
+PATIENCE = Patience(header_s=10, body_stall_s=30, keep_alive_s=75, drain_s=20)
+GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /b HTTP/1.1\r\nHost: h\r\n"
+MANY_TURNS = 3000
+
+Answering = Callable[[Request, Reply], Awaitable[None]]
+
+
+async def echo(request: Request, reply: Reply) -> None:
+    body = b"".join([piece async for piece in request.body])
+    await reply.send(Response(status=200, body=body))
+
+
+async def answer(request: Request, reply: Reply) -> None:
+    await reply.send(Response(status=200, body=b"early"))
+
+
+class App:
+    """Keeps what it is asked, and answers as the test says; errors as the gateway does."""
+
+    def __init__(self, answering: Answering) -> None:
+        self.answering = answering
+        self.requests: list[Request] = []
+        self.cancelled = 0
+
+    async def handle(self, request: Request, reply: Reply) -> None:
+        self.requests.append(request)
+        try:
+            await self.answering(request, reply)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        except FunctionComputeError as problem:
+            await reply.send(self.refuse(problem))
+
+    def refuse(self, problem: FunctionComputeError) -> Response:
+        return Response(status=problem.status, body=problem.message.encode())
+
+
+class World:
+    """A server with an application of the test's, and one client."""
+
+    def __init__(self, app: App, server: Server) -> None:
+        self.app = app
+        self.server = server
+        self.client = self.connect()
+        self.ended = False  # before the test did it
+
+    def connect(self) -> FakeTransport:
+        return FakeTransport(Connection(self.server))
+
+    @property
+    def seen(self) -> list[Seen]:
+        return read_responses(self.client.written)
+
+    @property
+    def statuses(self) -> list[int]:
+        return [response.status for response in self.seen]
+
+
+@asynccontextmanager
+async def open_world(
+    answering: Answering = echo, max_connections: int = 10
+) -> AsyncIterator[World]:
+    app = App(answering)
+    async with asyncio.TaskGroup() as group:
+        server = Server(app, PATIENCE, max_connections, group)
+        sweeper = group.create_task(server.sweep())
+        world = World(app, server)
+        await settle()
+        yield world
+        world.ended = world.client.closing or world.client.eof_written
+        for connection in list(server.connections):
+            connection.abort()
+        sweeper.cancel()
+
+
+def talk(
+    *pieces: bytes, answering: Answering = echo, turns: int = 30, wait_s: float = 0
+) -> tuple[World, list[Seen]]:
+    """Send pieces one after the other; return what the client has read."""
+
+    async def main() -> tuple[World, list[Seen]]:
+        async with open_world(answering) as world:
+            for piece in pieces:
+                world.client.deliver(piece)
+                await settle(4)
+            await settle(turns)
+            await asyncio.sleep(wait_s)
+            return world, world.seen
+
+    return run_on_clock(main())
+
+
+def refused(*pieces: bytes, answering: Answering = echo) -> Seen:
+    """Send something that gets one error as an answer, and the end of the connection."""
+    world, seen = talk(*pieces, answering=answering)
+    assert len(seen) == 1
+    assert seen[0].headers[b"connection"] == b"close"
+    assert seen[0].complete
+    assert world.ended
+    return seen[0]
+
+
+# --- any requests, cut anywhere -----------------------------------------------------------------
+
+
+TOKENS = st.text("abcXYZ019-_", min_size=1, max_size=12).map(str.encode)
+BODIES = st.binary(max_size=60) | st.sampled_from([b"\r\n\r\n", GET, b"0\r\n\r\n"])
+
+
+@st.composite
+def wires(draw: st.DrawFn) -> tuple[bytes, bytes, bytes, bytes]:
+    """A valid request: its bytes, and the method, target and body that must come of them."""
+    method = draw(st.sampled_from([b"POST", b"PUT", b"GET", b"DELETE", b"PATCH"]))
+    target = b"/" + draw(TOKENS) + draw(st.sampled_from([b"", b"?a=b&c", b"?"]))
+    lines = [b"Host: " + draw(TOKENS)]
+    for name in draw(st.lists(TOKENS, max_size=3)):
+        lines.append(b"X-" + name + b":" + draw(st.sampled_from([b"", b" ", b" v", b"\tv "])))
+    if draw(st.booleans()):
+        lines.append(b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA")
+    body = draw(BODIES)
+    framing = draw(st.sampled_from(["none", "length", "chunked"]))
+    if framing == "none":
+        body = sent = b""
+    elif framing == "length":
+        lines.append(b"Content-Length: %d" % len(body))
+        sent = body
+    else:
+        lines.append(b"Transfer-Encoding: " + draw(st.sampled_from([b"chunked", b"Chunked"])))
+        sent = b"".join(chunks(draw, body))
+        sent += draw(st.sampled_from([b"0\r\n\r\n", b"000;x=y\r\nX-T: 1\r\nHost: no\r\n\r\n"]))
+    head = b"\r\n".join([method + b" " + target + b" HTTP/1.1", *draw(st.permutations(lines))])
+    return head + b"\r\n\r\n" + sent, method, target, body
+
+
+def chunks(draw: st.DrawFn, body: bytes) -> list[bytes]:
+    made = []
+    while body:
+        size = draw(st.integers(1, len(body)))
+        extension = draw(st.sampled_from([b"", b";a", b';a="b"']))
+        made.append(b"%x%b\r\n%b\r\n" % (size, extension, body[:size]))
+        body = body[size:]
+    return made
+
+
+def cut(wire: bytes, points: Sequence[int]) -> list[bytes]:
+    ends = [*sorted({point % (len(wire) + 1) for point in points}), len(wire)]
+    return [wire[a:b] for a, b in zip([0, *ends], ends, strict=False) if a < b]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(wires(), min_size=1, max_size=25), st.lists(st.integers(0, 10_000), max_size=30))
+def test_any_requests_cut_anywhere_arrive_as_they_were_sent(sent, points):
+    wire = b"".join(request[0] for request in sent)
+    world, seen = talk(*cut(wire, points), turns=200)
+    arrived = [(r.method, r.target, s.body) for r, s in zip(world.app.requests, seen, strict=True)]
+    assert arrived == [request[1:] for request in sent]
+    assert all(s.status == 200 and b"connection" not in s.headers for s in seen)
+    assert all(r.fields[b"host"] != b"no" for r in world.app.requests)
+    assert world.client.reading
+    assert not world.ended
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(wires(), min_size=1, max_size=3), st.integers(0, 10_000))
+def test_a_request_that_is_cut_byte_by_byte_is_the_same(sent, point):
+    wire = b"".join(request[0] for request in sent)
+    world, seen = talk(*(wire[i : i + 1] for i in range(len(wire))))
+    assert [(r.method, r.target) for r in world.app.requests] == [r[1:3] for r in sent]
+    assert [s.body for s in seen] == [r[3] for r in sent]
+
+
+# --- garbage ------------------------------------------------------------------------------------
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """A valid request or two in which something has been changed, left out or put in."""
+    wire = b"".join(request[0] for request in draw(st.lists(wires(), min_size=1, max_size=2)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(wire)))
+        gone = draw(st.integers(0, 3))
+        new = draw(st.binary(max_size=3) | st.sampled_from([b"\r", b"\n", b"\0", b":", b"9" * 30]))
+        wire = wire[:at] + new + wire[at + gone :]
+    return wire
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200) | broken(), st.lists(st.integers(0, 10_000), max_size=10))
+@example(b"\r\n" * 40_000, [])
+@example(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [])
+@example(GET[:-4].replace(b"Host", b"Upgrade: h2c\r\nConnection: Upgrade\r\nHost") * 3000, [])
+def test_whatever_is_sent_is_answered_at_most_once_with_an_error_and_the_connection_ends(
+    wire, points
+):
+    async def main() -> None:
+        async with open_world() as world:
+            for piece in cut(wire, points):
+                world.client.deliver(piece)
+                await settle(3)
+            await asyncio.sleep(10 * LINGER_S)
+            assert world.client.lost
+            assert not world.server.connections
+            seen = world.seen
+            errors = [s for s in seen if s.status != 200]
+            assert all(400 <= s.status < 600 for s in errors)
+            assert len(errors) <= 1
+            assert not errors or errors[0] is seen[-1]
+            assert all(s.complete for s in seen)
+
+    run_on_clock(main())
+
+
+SMUGGLED = {
+    "two different Content-Lengths": b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    "two equal Content-Lengths": b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    "a list of Content-Lengths": b"Content-Length: 5, 5\r\n",
+    "a signed Content-Length": b"Content-Length: +5\r\n",
+    "an underscored Content-Length": b"Content-Length: 0_5\r\n",
+    "an empty Content-Length": b"Content-Length:\r\n",
+    "a Content-Length out of range": b"Content-Length: 18446744073709551616\r\n",
+    "length, then encoding": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "encoding, then length": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    "an unknown encoding": b"Transfer-Encoding: xchunked\r\n",
+    "chunked, and then something": b"Transfer-Encoding: chunked, identity\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    "chunked after another": b"Transfer-Encoding: gzip, chunked\r\n",
+    "an empty encoding before it": b"Transfer-Encoding: ,chunked\r\n",
+    "a vertical tab before it": b"Transfer-Encoding: \x0bchunked\r\n",
+    "a space before the colon": b"Transfer-Encoding : chunked\r\n",
+    "a folded value": b"Transfer-Encoding:\r\n chunked\r\n",
+    "a folded header": b"X-A: 1\r\n 2\r\n",
+    "a bare line feed": b"X-A: 1\nTransfer-Encoding: chunked\r\n",
+    "a bare carriage return": b"X-A: 1\rTransfer-Encoding: chunked\r\n",
+    "a zero byte": b"X-A: 1\x002\r\n",
+    "a header without a name": b": 1\r\n",
+    "a header without a colon": b"X-A\r\n",
+    "a second Host": b"Host: other\r\n",
+    "an unknown expectation": b"Expect: 200-ok\r\n",
+}
+
+
+@pytest.mark.parametrize("lines", SMUGGLED.values(), ids=SMUGGLED)
+def test_a_request_that_others_may_read_differently_is_refused(lines):
+    inner = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+    world, seen = talk(POST + lines + b"\r\n" + inner)
+    assert [s.status for s in seen] in ([400], [501])
+    assert not [r for r in world.app.requests if r.target == b"/smuggled"]
+    assert world.ended
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /",
+        b"GET / HTTP/0.9",
+        b"GET / HTTP/2.0",
+        b"GET / HTTP/1.2",
+        b"get / HTTP/1.1",
+        b"BREW / HTTP/1.1",
+        b"GET * HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"GET h/a HTTP/1.1",
+        b"GET ftp://h/a HTTP/1.1",
+        b"GET /a b HTTP/1.1",
+        b"GET /\x01 HTTP/1.1",
+        b"CONNECT h:1 HTTP/1.1",
+    ],
+)
+def test_a_request_line_that_this_server_does_not_serve_is_refused(line):
+    assert refused(line + b"\r\nHost: h\r\n\r\n").status == 400
+
+
+def test_a_request_needs_a_host_unless_it_is_an_old_one():
+    assert refused(b"GET / HTTP/1.1\r\n\r\n").status == 400
+    assert talk(b"GET / HTTP/1.0\r\n\r\n")[1][0].status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [(b"http://h/a?b", b"/a?b"), (b"HTTP://h", b"/"), (b"https://h?b", b"/?b")]
+)
+def test_of_an_absolute_target_the_path_and_the_host_count(target, path):
+    world, _ = talk(b"GET " + target + b" HTTP/1.1\r\nHost: other\r\n\r\n")
+    (request,) = world.app.requests
+    assert (request.target, request.fields[b"host"]) == (path, b"h")
+    assert [value for name, value in request.headers if name == b"host"] == [b"h"]
+
+
+def test_what_was_understood_before_the_garbage_is_answered_first():
+    _, seen = talk(GET + GET + b"garbage\r\n\r\n")
+    assert [s.status for s in seen] == [200, 200, 400]
+
+
+def test_bad_chunks_are_answered_by_whoever_reads_the_body():
+    for bad in (b"x\r\n", b"1\r\nab", b"1\na\r\n", b"-1\r\n", b"fffffffffffffffff\r\n"):
+        wire = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
+        assert refused(wire, bad).status == 400
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+def with_headers(total_bytes: int) -> bytes:
+    """A request whose header names and values add up to a size."""
+    left = total_bytes - len(b"Hosth") - len(b"X-A")
+    return GET[:-2] + b"X-A: " + b"v" * left + b"\r\n\r\n"
+
+
+def test_headers_may_be_8_kib_and_not_a_byte_more():
+    assert talk(with_headers(HEADER_BYTES))[1][0].status == 200
+    assert refused(with_headers(HEADER_BYTES + 1)).status == 400
+
+
+def test_a_target_may_be_4_kib_and_not_a_byte_more():
+    head = b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n"
+    assert talk(head % (b"x" * (TARGET_BYTES - 1)))[1][0].status == 200
+    assert refused(head % (b"x" * TARGET_BYTES)).status == 400
+
+
+def test_ten_thousand_tiny_headers_are_refused():
+    assert refused(GET[:-2], *[b"a:b\r\n" * 100] * 100).status == 400
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nHost",
+        b"GET / HTTP/1.1\r\nHost: ",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1;",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1;a=",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ",
+    ],
+)
+def test_what_never_comes_to_a_point_is_refused_before_it_piles_up(start):
+    pieces = [b"0" * 1000] * (RAW_HEAD_BYTES // 1000 + 1)
+    assert refused(start, *pieces).status == 400
+
+
+def test_chunks_that_are_mostly_framing_are_refused():
+    chunk = b"1;" + b"x" * 200 + b"\r\na\r\n"
+    flood = [chunk * 10] * (RAW_HEAD_BYTES // len(chunk))
+    assert refused(POST + b"Transfer-Encoding: chunked\r\n\r\n", *flood).status == 400
+
+
+def test_chunks_of_one_byte_are_taken():
+    body = b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n"
+    pieces = [body[i : i + 5000] for i in range(0, len(body), 5000)]
+    _, seen = talk(POST + b"Transfer-Encoding: chunked\r\n\r\n", *pieces)
+    assert seen[0].body == b"a" * 20_000
+
+
+# --- keep-alive, pipelining, versions -----------------------------------------------------------
+
+
+def test_requests_sent_at_once_are_answered_in_order_and_one_after_the_other():
+    running = 0
+
+    async def one_at_a_time(request: Request, reply: Reply) -> None:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(1)
+        running -= 1
+        await reply.send(Response(status=200, body=request.target))
+
+    wire = b"".join(GET.replace(b"/a", b"/%d" % n) for n in range(50))
+    world, seen = talk(wire, answering=one_at_a_time, wait_s=60)
+    assert [s.body for s in seen] == [b"/%d" % n for n in range(50)]
+    assert world.client.reading
+
+
+def test_who_sends_too_many_requests_at_once_is_not_read_until_some_are_answered():
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def wait(request: Request, reply: Reply) -> None:
+            await gate.wait()
+            await answer(request, reply)
+
+        async with open_world(wait) as world:
+            world.client.deliver(GET * (PIPELINE + 2))
+            await settle()
+            assert not world.client.reading
+            gate.set()
+            await settle(100)
+            assert world.client.reading
+            assert len(world.seen) == PIPELINE + 2
+
+    run_on_clock(main())
+
+
+def test_after_connection_close_nothing_more_is_answered():
+    world, seen = talk(GET[:-2] + b"Connection: close\r\n\r\n", GET)
+    assert len(seen) == 1
+    assert seen[0].headers[b"connection"] == b"close"
+    assert world.ended
+
+
+def test_an_old_client_is_told_that_the_connection_stays_if_it_asked_for_it():
+    old = GET.replace(b"1.1", b"1.0")
+    world, seen = talk(old[:-2] + b"Connection: keep-alive\r\n\r\n", old)
+    assert [s.headers[b"connection"] for s in seen] == [b"keep-alive", b"close"]
+    assert world.ended
+
+
+async def stream(request: Request, reply: Reply) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"", b"two"):
+            yield piece
+
+    await reply.send(Response(status=200, body=pieces()))
+
+
+def test_a_body_of_unknown_length_is_sent_in_chunks():
+    _, seen = talk(GET, GET, answering=stream)
+    assert [(s.headers[b"transfer-encoding"], s.body) for s in seen] == [
+        (b"chunked", b"onetwo")
+    ] * 2
+
+
+def test_an_old_client_gets_a_body_of_unknown_length_without_chunks():
+    wire = GET.replace(b"1.1", b"1.0")[:-2] + b"Connection: keep-alive\r\n\r\n"
+    world, _ = talk(wire, answering=stream)
+    assert world.client.written.endswith(b"Connection: close\r\n\r\nonetwo")
+    assert b"chunked" not in world.client.written
+    assert world.ended
+
+
+@pytest.mark.parametrize("answering", [stream, answer])
+def test_the_answer_to_head_has_no_body(answering):
+    world, _ = talk(GET.replace(b"GET", b"HEAD"), answering=answering)
+    assert world.client.written.endswith(b"\r\n\r\n")
+    assert not world.ended
+
+
+def test_an_upgrade_is_not_taken_up_and_its_body_is_no_request():
+    inner = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+    head = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    world, seen = talk(head + inner + GET)
+    assert [r.target for r in world.app.requests] == [b"/b", b"/a"]
+    assert [s.body for s in seen] == [inner, b""]
+
+
+def test_line_breaks_never_get_into_a_head():
+    async def inject(request: Request, reply: Reply) -> None:
+        headers = [(b"X-A", b"1\r\nX-B: 2"), (b"X-C\nX-D", b"3\r4")]
+        await reply.send(Response(status=200, headers=headers))
+
+    _, seen = talk(GET, answering=inject)
+    assert seen[0].headers[b"x-a"] == b"1  X-B: 2"
+    assert b"x-b" not in seen[0].headers
+    assert b"x-d" not in seen[0].headers
+
+
+# --- Expect: 100-continue -----------------------------------------------------------------------
+
+
+EXPECTING = POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_a_client_that_waits_is_told_to_go_on_when_its_body_is_read():
+    world, seen = talk(EXPECTING, b"ok")
+    assert [s.status for s in seen] == [100, 200]
+    assert seen[1].body == b"ok"
+    assert not world.ended
+
+
+def test_a_client_that_did_not_wait_is_not_told():
+    assert [s.status for s in talk(EXPECTING + b"ok")[1]] == [200]
+
+
+def test_an_old_client_cannot_expect_anything():
+    wire = EXPECTING.replace(b"1.1", b"1.0").replace(b"100-continue", b"magic") + b"ok"
+    assert [s.status for s in talk(wire)[1]] == [200]
+
+
+def test_a_client_that_waits_for_a_body_nobody_wants_is_answered_and_left():
+    response = refused(EXPECTING, answering=answer)
+    assert response.status == 200
+
+
+def test_who_waits_for_us_has_all_the_time():
+    async def slowly(request: Request, reply: Reply) -> None:
+        await asyncio.sleep(10 * PATIENCE.body_stall_s)
+        await echo(request, reply)
+
+    async def main() -> None:
+        async with open_world(slowly) as world:
+            world.client.deliver(EXPECTING)
+            await asyncio.sleep(10 * PATIENCE.body_stall_s + 1)
+            world.client.deliver(b"ok")
+            await settle()
+            assert world.statuses == [100, 200]
+
+    run_on_clock(main())
+
+
+# --- bodies that nobody reads -------------------------------------------------------------------
+
+
+def test_a_large_body_that_was_not_read_does_not_stop_the_connection():
+    size = HIGH_WATER_BYTES + 1
+    world, seen = talk(
+        POST + b"Content-Length: %d\r\n\r\n" % size + bytes(size), GET, answering=answer
+    )
+    assert [s.status for s in seen] == [200, 200]
+    assert world.client.reading
+
+
+def test_a_client_that_is_still_sending_gets_to_read_the_answer():
+    async def main() -> None:
+        async with open_world(answer) as world:
+            world.client.deliver(POST + b"Content-Length: 10000000\r\n\r\n")
+            world.client.deliver(bytes(2 * HIGH_WATER_BYTES))
+            await settle()
+            assert world.statuses == [200]
+            assert world.seen[0].headers[b"connection"] == b"close"
+            assert world.client.eof_written
+            assert world.client.reading
+            assert not world.client.closing
+            for _ in range(100):
+                world.client.deliver(bytes(HIGH_WATER_BYTES))
+            world.client.deliver_eof()
+            await settle()
+            assert world.client.lost
+            assert not world.client.aborted
+
+    run_on_clock(main())
+
+
+def test_a_client_that_never_stops_sending_is_cut_off():
+    async def main() -> None:
+        async with open_world(answer) as world:
+            world.client.deliver(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            for _ in range(int(LINGER_S) + 2):
+                world.client.deliver(b"1\r\na\r\n")
+                await asyncio.sleep(1)
+            assert world.client.aborted
+
+    run_on_clock(main())
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def ends_after(*pieces: bytes, answering: Answering = echo) -> tuple[float, list[Seen]]:
+    """Send something, then nothing; return when the server says its last word."""
+
+    async def main() -> tuple[float, list[Seen]]:
+        async with open_world(answering) as world:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for piece in pieces:
+                world.client.deliver(piece)
+            while not (world.client.closing or world.client.eof_written):
+                await asyncio.sleep(0.5)
+            return loop.time() - began, world.seen
+
+    return run_on_clock(main())
+
+
+def test_a_connection_on_which_nothing_comes_is_closed():
+    after_s, seen = ends_after()
+    assert after_s == pytest.approx(PATIENCE.header_s, abs=1)
+    assert seen == []
+
+
+def test_a_slow_head_is_told_so():
+    after_s, seen = ends_after(b"GET / HT")
+    assert after_s == pytest.approx(PATIENCE.header_s, abs=1.5)
+    assert [s.status for s in seen] == [408]
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_more_time():
+    async def main() -> None:
+        async with open_world() as world:
+            for n in range(int(PATIENCE.header_s) + 2):
+                world.client.deliver(GET[n : n + 1])
+                await asyncio.sleep(1)
+            assert world.statuses == [408]
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 5\r\n\r\n12", b"Transfer-Encoding: chunked\r\n\r\n5\r\n12"]
+)
+def test_a_slow_body_is_told_so(framing):
+    after_s, seen = ends_after(POST + framing)
+    assert after_s == pytest.approx(PATIENCE.body_stall_s, abs=1.5)
+    assert [s.status for s in seen] == [408]
+    assert seen[0].headers[b"connection"] == b"close"
+
+
+def test_an_idle_connection_is_closed():
+    after_s, seen = ends_after(GET)
+    assert after_s == pytest.approx(PATIENCE.keep_alive_s, abs=1)
+    assert [s.status for s in seen] == [200]
+
+
+def test_a_head_that_has_begun_behind_another_request_has_only_the_time_of_a_head():
+    after_s, seen = ends_after(GET + b"GET / HT")
+    assert after_s == pytest.approx(PATIENCE.header_s, abs=1.5)
+    assert [s.status for s in seen] == [200, 408]
+
+
+def test_a_body_that_goes_on_coming_has_all_the_time():
+    async def main() -> None:
+        async with open_world() as world:
+            world.client.deliver(POST + b"Content-Length: 10\r\n\r\n")
+            for _ in range(10):
+                await asyncio.sleep(PATIENCE.body_stall_s - 1)
+                world.client.deliver(b"x")
+            await settle()
+            assert world.statuses == [200]
+
+    run_on_clock(main())
+
+
+def test_a_function_may_take_longer_than_any_client():
+    async def slow(request: Request, reply: Reply) -> None:
+        await asyncio.sleep(10 * PATIENCE.keep_alive_s)
+        await echo(request, reply)
+
+    async def main() -> None:
+        async with open_world(slow) as world:
+            world.client.deliver(POST + b"Content-Length: 400000\r\n\r\n" + bytes(300_000))
+            await asyncio.sleep(10 * PATIENCE.keep_alive_s + 1)
+            world.client.deliver(bytes(100_000))
+            await settle()
+            assert world.statuses == [200]
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("ending", [b"", b"Connection: close\r\n"])
+def test_a_client_that_does_not_read_is_cut_off(ending):
+    async def main() -> None:
+        async with open_world() as world:
+            world.client.full = True
+            world.client.deliver(GET[:-2] + ending + b"\r\n")
+            await asyncio.sleep(PATIENCE.body_stall_s - 1)
+            assert not world.client.aborted
+            await asyncio.sleep(2)
+            assert world.client.aborted
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
+def test_a_client_that_does_not_read_the_last_bytes_is_cut_off():
+    async def main() -> None:
+        async with open_world() as world:
+            world.client.deliver(GET)
+            await settle()
+            world.client._stalled = True  # a little is left over, too little to make anyone wait
+            await asyncio.sleep(PATIENCE.keep_alive_s + 1)
+            assert world.client.closing
+            assert not world.client.lost
+            await asyncio.sleep(PATIENCE.body_stall_s + 1)
+            assert world.client.lost
+
+    run_on_clock(main())
+
+
+def test_a_slow_reader_makes_the_answer_wait():
+    produced = 0
+
+    async def much(request: Request, reply: Reply) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal produced
+            for _ in range(5):
+                produced += 1
+                yield bytes(1000)
+
+        await reply.send(Response(status=200, body=pieces(), length_bytes=5000))
+
+    async def main() -> None:
+        async with open_world(much) as world:
+            world.client.full = True
+            world.client.deliver(GET)
+            await settle()
+            assert produced == 1
+            for _ in range(5):
+                world.client.drain()
+                world.client.full = True
+                await asyncio.sleep(PATIENCE.body_stall_s - 1)
+            world.client.drain()
+            await settle()
+            assert world.seen[0].complete
+            assert not world.client.closing
+
+    run_on_clock(main())
+
+
+# --- hanging up ---------------------------------------------------------------------------------
+
+
+async def never(request: Request, reply: Reply) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+@pytest.mark.parametrize(
+    ("wire", "cancelled"),
+    [(b"", 0), (GET[:9], 0), (GET, 1), (POST + b"Content-Length: 9\r\n\r\n12", 1), (GET * 3, 1)],
+)
+def test_a_caller_that_hangs_up_ends_what_runs_for_it(how, wire, cancelled):
+    async def main() -> None:
+        async with open_world(never) as world:
+            world.client.deliver(wire)
+            await settle()
+            world.client.deliver_eof() if how == "eof" else world.client.lose()
+            await settle()
+            assert world.app.cancelled == cancelled
+            assert world.client.lost
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
+def test_hanging_up_while_the_answer_is_being_read_ends_it():
+    async def main() -> None:
+        async with open_world(stream) as world:
+            world.client.full = True
+            world.client.deliver(GET)
+            await settle()
+            world.client.deliver_eof()
+            world.client.drain()
+            await settle()
+            assert world.client.lost
+            assert world.app.cancelled == 1
+
+    run_on_clock(main())
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole(caplog):
+    async def breaks(request: Request, reply: Reply) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"one"
+            raise RuntimeError("broken")
+
+        await reply.send(Response(status=200, body=pieces()))
+
+    with caplog.at_level(logging.ERROR, "anyfc"):
+        world, seen = talk(GET, answering=breaks)
+    assert world.client.aborted
+    assert not seen[0].complete
+    assert [record.message for record in caplog.records] == ["a connection failed"]
+
+
+# --- many connections, and the end --------------------------------------------------------------
+
+
+def test_above_the_limit_a_client_is_told_and_left_and_far_above_it_cut_off():
+    async def main() -> None:
+        async with open_world(max_connections=2) as world:
+            second, third = world.connect(), world.connect()
+            far = [world.connect() for _ in range(REFUSED_CONNECTIONS)][-1]
+            await settle()
+            assert second.written == b""
+            assert read_responses(third.written)[0].status == 429
+            assert third.eof_written
+            assert far.aborted
+            third.deliver(GET)
+            third.deliver_eof()
+            await settle()
+            assert third.lost
+            second.deliver(GET)
+            await settle()
+            assert read_responses(second.written)[0].status == 200
+
+    run_on_clock(main())
+
+
+def drained(wire: bytes, answering: Answering) -> tuple[float, World]:
+    async def main() -> tuple[float, World]:
+        async with open_world(answering) as world:
+            world.client.deliver(wire)
+            await settle()
+            began = world.server.loop.time()
+            await world.server.drain()
+            return world.server.loop.time() - began, world
+
+    return run_on_clock(main())
+
+
+async def after_5_s(request: Request, reply: Reply) -> None:
+    await asyncio.sleep(5)
+    await answer(request, reply)
+
+
+@pytest.mark.parametrize(
+    ("wire", "answering", "after_s", "answers"),
+    [
+        (b"", echo, 0, 0),
+        (GET[:9], echo, 0, 0),
+        (GET, echo, 0, 1),
+        (GET, after_5_s, 5, 1),
+        (GET * 3, after_5_s, 5, 1),
+        (GET, never, PATIENCE.drain_s, 0),
+        (POST + b"Content-Length: 9\r\n\r\n1", answer, 0, 1),
+        (b"garbage", echo, 0, 1),
+    ],
+)
+def test_draining_lets_running_requests_end_and_no_more(wire, answering, after_s, answers):
+    took_s, world = drained(wire, answering)
+    assert took_s == pytest.approx(after_s, abs=0.1)
+    assert len(world.seen) == answers
+    assert world.ended
+
+
+def test_a_server_that_drains_says_that_the_connection_ends():
+    _, world = drained(GET, after_5_s)
+    assert world.seen[0].headers[b"connection"] == b"close"
+
+
+def test_every_answer_is_dated():
+    _, seen = talk(GET)
+    assert seen[0].headers[b"date"].endswith(b" GMT")
+
+
+def test_our_own_mistakes_in_reading_are_not_blamed_on_the_client(monkeypatch):
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Connection, "_arrive", fail)
+    import httptools
+
+    with pytest.raises(httptools.HttpParserCallbackError):
+        talk(GET)
