@@ -69,7 +69,7 @@ def table(rows: Sequence[Row], machine: Mapping[str, str], settings: Mapping[str
         "| --- | ---: | --- | ---: | ---: | --- | --- |",
     ]
     for row in rows:
-        ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
+        ratio = "-" if row.ratio is None else f"{row.ratio:.3g}"
         cells = (row.what, figure(row.ours, row.unit), row.peer, figure(row.theirs, row.unit))
         lines.append(f"| {' | '.join(cells)} | {ratio} | {row.target} | {row.verdict} |")
     return "\n".join(lines) + "\n"

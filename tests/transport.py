@@ -21,6 +21,8 @@ class FakeTransport(asyncio.Transport):
         self.closing = False
         self.aborted = False
         self.lost = False
+        self.ended = asyncio.Event()  # nothing more will be written
+        self.unsent_bytes = 0
         self._inbox: deque[bytes | None] = deque()
         self._stalled = False
         protocol.connection_made(self)
@@ -32,12 +34,15 @@ class FakeTransport(asyncio.Transport):
         if self.closing:
             return
         self.written += data
+        if self.full:
+            self.unsent_bytes += len(data)
         if self.full and not self._stalled:
             self._stalled = True
             self.protocol.pause_writing()
 
     def write_eof(self) -> None:
         self.eof_written = True
+        self.ended.set()
 
     def pause_reading(self) -> None:
         assert self.reading, "paused twice"
@@ -48,17 +53,22 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
         asyncio.get_running_loop().call_soon(self._pump)
 
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
     def is_closing(self) -> bool:
         return self.closing
 
     def close(self) -> None:
         if not self.closing:
             self.closing = True
+            self.ended.set()
             if not self._stalled:
                 asyncio.get_running_loop().call_soon(self._lose, None)
 
     def abort(self) -> None:
         self.closing = self.aborted = True
+        self.ended.set()
         asyncio.get_running_loop().call_soon(self._lose, None)
 
     # The other side
@@ -74,6 +84,7 @@ class FakeTransport(asyncio.Transport):
     def drain(self) -> None:
         """The other side has read all."""
         self.full = False
+        self.unsent_bytes = 0
         if self._stalled:
             self._stalled = False
             self.protocol.resume_writing()
@@ -83,6 +94,7 @@ class FakeTransport(asyncio.Transport):
     def lose(self, error: Exception | None = None) -> None:
         """The connection breaks."""
         self.closing = True
+        self.ended.set()
         self._lose(error)
 
     def _pump(self) -> None:

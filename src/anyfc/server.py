@@ -149,13 +149,17 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 ):
                     endpoint = _endpoint(config.host, port)
                     with _server_file(config.data_dir / SERVER_FILE, endpoint):
-                        yield Server(
-                            endpoint=endpoint,
-                            level=sandbox.level,
-                            reasons=reasons,
-                            freezer=sandbox.cgroups is not None,
-                            interpreters=interpreters,
-                        )
+                        try:
+                            yield Server(
+                                endpoint=endpoint,
+                                level=sandbox.level,
+                                reasons=reasons,
+                                freezer=sandbox.cgroups is not None,
+                                interpreters=interpreters,
+                            )
+                        finally:
+                            # They have no end of their own, and draining would wait for one.
+                            logs.dismiss_followers()
 
 
 # --- what the settings mean ---------------------------------------------------------------------

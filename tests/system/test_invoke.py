@@ -212,6 +212,13 @@ def handler(body: str, head: str = "") -> str:
     return f"{head}\n\ndef handler(event, context):\n{WELL}{lines}"
 
 
+RAISE_SIGNAL = "import os, signal; os.kill(os.getpid(), signal.{}); signal.pause()"
+# The first process of a PID namespace does not get signals from inside that would end it.
+FIRST_PROCESS = pytest.mark.xfail(
+    strict=True, reason="a handler is process 1 and cannot kill itself"
+)
+
+
 class TestDyingHandlers:
     """The process ends in the middle of a request: one error, and a new instance."""
 
@@ -223,8 +230,8 @@ class TestDyingHandlers:
             "raise SystemExit(3)",
             "raise KeyboardInterrupt",
             "import os; os._exit(0)",
-            "import os, signal; os.kill(os.getpid(), signal.SIGKILL); input()",
-            "import os, signal; os.kill(os.getpid(), signal.SIGSEGV); input()",
+            pytest.param(RAISE_SIGNAL.format('SIGKILL'), marks=FIRST_PROCESS),
+            pytest.param(RAISE_SIGNAL.format('SIGSEGV'), marks=FIRST_PROCESS),
             "import os; os.abort()",
             "import ctypes; ctypes.string_at(0)",
             "import os; os.closerange(0, 65536)",
@@ -238,7 +245,7 @@ class TestDyingHandlers:
     def test_the_caller_gets_one_error_and_the_next_one_an_instance(
         self, sdk: Any, deploy: Callable[..., str], body: str
     ) -> None:
-        name = deploy(handler(body), timeout=20)
+        name = deploy(handler(body), timeout=2)
         alive(sdk, name)
         headers, answer = invoke(sdk, name)
         assert headers["x-fc-error-type"] == "UnhandledInvocationError"
@@ -302,9 +309,11 @@ class TestPrintingHandlers:
         self, sdk: Any, deploy: Callable[..., str], body: str
     ) -> None:
         name = deploy(handler(f"{body}\nreturn 'done'", "import io, logging, os, sys"))
-        for _ in range(2):
-            assert invoke(sdk, name, X_Fc_Log_Type="Tail")[1] == b"done"
-        alive(sdk, name)
+        before, body = invoke(sdk, name, X_Fc_Log_Type="Tail")
+        assert body == b"done"
+        after, body = invoke(sdk, name, b"well?", X_Fc_Log_Type="Tail")
+        assert body == b"well"
+        assert after["x-fc-instance-id"] == before["x-fc-instance-id"]
 
 
 class TestFailingHandlers:
@@ -468,13 +477,13 @@ class TestPackages:
         self, sdk: Any, deploy: Callable[..., str]
     ) -> None:
         files = {
-            "index.py": "import json, flask\ndef handler(event, context):\n    return [json.MINE, flask.MINE]\n",
-            "json.py": "MINE = 'my json'\n",
+            "index.py": "import statistics, flask\ndef handler(event, context):\n    return [statistics.MINE, flask.MINE]\n",
+            "statistics.py": "MINE = 'mine'\n",
             "flask/__init__.py": "from flask.app import MINE\n",
             "flask/app.py": "MINE = 'my flask'\n",
         }
         name = deploy(files)
-        assert json.loads(invoke(sdk, name)[1]) == ["my json", "my flask"]
+        assert json.loads(invoke(sdk, name)[1]) == ["mine", "my flask"]
 
     @pytest.mark.parametrize("runtime", RUNTIMES)
     def test_handlers_are_found_in_folders_and_packages(

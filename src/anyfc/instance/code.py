@@ -146,7 +146,8 @@ class Packages:
         tree = self._half / uuid4().hex
         try:
             os.makedirs(tree)
-            tree.chmod(PASSABLE)
+            # It is the lowest layer of a box's root folder, and whoever made the box lists that.
+            tree.chmod(0o755)
             _unpack(
                 data, tree / "code", uid=self._uid, gid=self._gid, limit_bytes=self._limit_bytes
             )

@@ -60,6 +60,7 @@ class _Follower:
         self._records: list[_Record] = []
         self._size_bytes = 0
         self._lost = 0
+        self._dismissed = False
         self._changed = asyncio.Event()
 
     def offer(self, record: _Record) -> None:
@@ -75,9 +76,10 @@ class _Follower:
         self._changed.set()
 
     async def wait_entries(self) -> list[Entry]:
-        """Return what came since the last call, at least one entry."""
+        """Return what came since the last call, at least one entry; none at the end."""
         await self._changed.wait()
-        self._changed.clear()
+        if not self._dismissed:
+            self._changed.clear()
         entries = [entry for record in self._records for entry in record.entries()]
         if self._lost:
             notice = f"{NOTICE} because they came faster than they were read: {self._lost}"
@@ -86,6 +88,10 @@ class _Follower:
             )
         self._records, self._size_bytes, self._lost = [], 0, 0
         return entries
+
+    def dismiss(self) -> None:
+        self._dismissed = True
+        self._changed.set()
 
 
 class Logs:
@@ -161,11 +167,17 @@ class Logs:
             end = await self._flush(function, follower)
             async for entry in self._stored(function, since, request_id, end):
                 yield entry
-            while True:
-                for entry in await follower.wait_entries():
+            while entries := await follower.wait_entries():
+                for entry in entries:
                     yield entry
         finally:
             self._leave(function, follower)
+
+    def dismiss_followers(self) -> None:
+        """End every `follow` that is under way, after what has been written until now."""
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.dismiss()
 
     async def remove(self, function: str) -> None:
         """Delete a function's log, with what of it is still in the buffer."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+OURS = Path("/proc/self/cgroup")
 EMPTY_WITHIN_S = 0.5
 
 
@@ -71,7 +72,7 @@ def _kill(folder: Path, freezer: Freezer) -> None:
         members = (folder / "cgroup.procs").read_text().split()
         # Who cannot be seen from here has number 0, which for `kill` means ourselves.
         for pid in filter(None, map(int, members)):
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         # After the signals: version 1 lets nothing die that is frozen.
         (folder / freezer.file).write_bytes(freezer.thaw)
@@ -96,29 +97,29 @@ class Cgroups:
     """The control groups of one server, below the one that the server itself is in."""
 
     def __init__(self, folder: Path, freezer: Freezer) -> None:
-        self._folder = folder
-        self._freezer = freezer
+        self.folder = folder
+        self.freezer = freezer
 
     def make(self, name: str) -> Cgroup:
-        return Cgroup(self._folder / name, self._freezer)
+        return Cgroup(self.folder / name, self.freezer)
 
     def clear(self) -> None:
         """End what is in the groups that are left, frozen or not, and remove them."""
-        left = [folder for folder in self._folder.iterdir() if folder.is_dir()]
+        left = [folder for folder in self.folder.iterdir() if folder.is_dir()]
         for folder in left:
-            _kill(folder, self._freezer)
+            _kill(folder, self.freezer)
         for folder in left:
-            _remove(folder, self._freezer)
+            _remove(folder, self.freezer)
 
     def close(self) -> None:
         self.clear()
         with suppress(OSError):
-            self._folder.rmdir()
+            self.folder.rmdir()
 
 
-def find_cgroups(name: str, root: Path = ROOT) -> Cgroups | None:
+def find_cgroups(name: str, root: Path = ROOT, ours: Path = OURS) -> Cgroups | None:
     """Return the place for control groups called `name`; None if this user may not make any."""
-    for freezer, top, own in _places(root):
+    for freezer, top, own in _places(root, ours):
         folder = top / own.lstrip("/") / name
         try:
             folder.mkdir(exist_ok=True)
@@ -132,9 +133,9 @@ def find_cgroups(name: str, root: Path = ROOT) -> Cgroups | None:
     return None
 
 
-def _places(root: Path) -> list[tuple[Freezer, Path, str]]:
+def _places(root: Path, ours: Path) -> list[tuple[Freezer, Path, str]]:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = ours.read_text().splitlines()
     except OSError:
         return []
     own = {line.split(":")[1]: line.split(":", 2)[2] for line in lines}

@@ -240,7 +240,7 @@ class Sandbox:
     async def warm(self, interpreter: Interpreter) -> Zygote:
         """Return the zygote of an interpreter, started if need be. Raises SandboxFailed."""
         found = self._zygotes.get(interpreter)
-        if found is None:
+        if found is None or (found.done() and found.result().gone.done()):
             found = asyncio.get_running_loop().create_future()
             self._zygotes[interpreter] = found
             keeper = self._group.create_task(self._keep(interpreter, found), name="zygote")
@@ -255,13 +255,14 @@ class Sandbox:
             async with self._open_zygote(interpreter) as zygote:
                 found.set_result(zygote)
                 await asyncio.wait((zygote.gone,))  # not cancelled with us
-                del self._zygotes[interpreter]
         except SandboxFailed as error:
-            del self._zygotes[interpreter]
             found.set_exception(error)
-            found.exception()  # seen, even if nobody waits any more
         finally:
-            found.cancel()
+            if self._zygotes[interpreter] is found:
+                del self._zygotes[interpreter]
+            if not found.done():
+                found.set_exception(SandboxFailed("the server is stopping"))
+            found.exception()  # seen, even if nobody waits any more
 
     def make_scratch(self, name: str) -> str | None:
         """Return a new private folder for an instance of a level that needs one."""

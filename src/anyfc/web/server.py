@@ -158,6 +158,7 @@ class Connection(asyncio.Protocol):
         self._held = False  # reading is paused because too many requests wait
         self._read_paused = 0
         self.deadline = 0.0
+        self._unsent_bytes = 0
         self._raw_bytes = 0  # since something was last understood
         self._in_head = False
         self._target = b""
@@ -240,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._drained = self._server.loop.create_future()
-        self._expect(self._server.patience.body_stall_s)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         if self._drained is not None:
@@ -498,7 +499,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._ended = True
         self._transport.close()
-        self._expect(self._server.patience.body_stall_s)  # for what is not written yet
+        self._await_reader()
 
     # --- time ---
 
@@ -514,12 +515,20 @@ class Connection(asyncio.Protocol):
         else:
             self._expect(self._server.patience.body_stall_s)
 
+    def _await_reader(self) -> None:
+        """The client has to read something, if not all, of what is not sent yet."""
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._expect(self._server.patience.body_stall_s)
+
     def run_out(self) -> None:
         """The deadline passed: whoever is slow, it is not a function."""
         self.deadline = float("inf")
-        closing = self._task is None or self._task.done() or self._transport.is_closing()
-        if closing or self._drained is not None:
-            self.abort()
+        leaving = self._task is None or self._task.done() or self._transport.is_closing()
+        if leaving or self._drained is not None:
+            if self._transport.get_write_buffer_size() < self._unsent_bytes:
+                self._await_reader()
+            else:
+                self.abort()
         elif self._body is not None:
             self._body.fail(RequestTimeout())
         elif self._answering or self._queue:

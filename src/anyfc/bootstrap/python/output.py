@@ -53,11 +53,11 @@ def open_streams():
 
 
 def flush():
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
         try:
-            stream.flush()
+            getattr(sys, name).flush()
         except Exception:
-            continue  # closed, detached or replaced by user code: theirs to notice
+            continue  # closed, deleted or replaced by user code: theirs to notice
 
 
 def install_log():

@@ -136,8 +136,8 @@ class Zygote:
                 send(signal.SIGKILL, tree(pid))
 
     def end(self):
-        for pid in list(self.names):
-            send(signal.SIGKILL, tree(pid) if self.stage.level == "none" else [pid])
+        for _ in range(2):  # again, for what was forked in between
+            send(signal.SIGKILL, tree(os.getpid())[1:])
 
 
 def receive(control):
@@ -153,10 +153,17 @@ def receive(control):
 
 def children(pid):
     try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
-            return [int(word) for word in file.read().split()]
-    except (OSError, ValueError):
+        threads = os.listdir("/proc/%d/task" % pid)  # each has its own
+    except OSError:
         return []
+    found = []
+    for thread in threads:
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, thread)) as file:
+                found += [int(word) for word in file.read().split()]
+        except OSError:
+            continue  # it has just ended
+    return found
 
 
 def tree(pid):

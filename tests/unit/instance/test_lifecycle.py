@@ -1,0 +1,621 @@
+import asyncio
+import json
+import os
+import re
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+from clock import run_on_clock, settle
+from fake_instances import make_function
+
+from anyfc.instance import lifecycle
+from anyfc.instance.lifecycle import Instance, StartFailed, State, collect, open_instance
+from anyfc.instance.spec import Spec
+from anyfc.model.function import Hook
+from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut
+from anyfc.runtime.channel import ChannelClosed
+from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_STOP, Answer
+from anyfc.sandbox.zygote import SandboxFailed
+
+COST = r" \(duration: \d+ms, maxMemoryUsage: [\d.]+MB\)"
+
+
+class FakeProcess:
+    """A process that does what signals tell it, unless it is stubborn."""
+
+    def __init__(self):
+        loop = asyncio.get_running_loop()
+        self.exited = loop.create_future()
+        self.channel = None
+        self.log, self.output = os.pipe2(os.O_NONBLOCK)
+        self.seen = []
+        self.ignores = set()
+        self.ended = []  # called when it has ended
+
+    def signal(self, number):
+        if not self.exited.done():
+            self.seen.append((number, asyncio.get_running_loop().time()))
+            if number not in self.ignores:
+                self.exit(143 if number == signal.SIGTERM else -number)
+
+    def freeze(self):
+        self.seen.append("freeze")
+
+    def thaw(self):
+        self.seen.append("thaw")
+
+    def print(self, text):
+        os.write(self.output, text)
+
+    def exit(self, status):
+        if not self.exited.done():
+            self.exited.set_result(status)
+            for callback in self.ended:
+                callback()
+
+
+class FakeChannel:
+    """The other end of a process, answering from a script."""
+
+    def __init__(self, process):
+        self._process = process
+        self._closed = asyncio.Event()
+        process.ended.append(self._closed.set)
+        self.asked = []
+        self.script = {}  # kind → coroutine function that gives the answer
+        self.silent = False
+        self.pieces = []
+
+    def close(self):
+        self._closed.set()
+
+    async def hello(self):
+        if self.silent:
+            await self._closed.wait()
+            raise ChannelClosed
+
+    async def ask(self, kind, meta, event):
+        self.asked.append((kind, json.loads(meta)["request_id"], event))
+        answering = asyncio.ensure_future(self.script.get(kind, returned)())
+        closed = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait((answering, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ChannelClosed
+            return answering.result()
+        finally:
+            answering.cancel()
+            closed.cancel()
+
+    async def rest(self, answer):
+        yield answer.piece
+        for piece in self.pieces:
+            yield piece
+
+
+async def returned():
+    return Answer(True, 2, 20 * 1024, b"ok")
+
+
+async def raised():
+    return Answer(False, 2, 20 * 1024, b"{}")
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+class FakeSandbox:
+    """Hands out one process, and sees that it ends."""
+
+    def __init__(self):
+        self.process = FakeProcess()
+        self.left = False
+
+    @asynccontextmanager
+    async def open(self, interpreter, box, program):
+        try:
+            yield self.process
+        finally:
+            self.process.exit(-9)
+            self.left = True
+
+
+class FakeLogs:
+    def __init__(self):
+        self.lines = []
+
+    def write(self, function, request_id, instance_id, lines):
+        self.lines += [f"{request_id} {bytes(line).decode()}" for line in lines]
+
+
+class World:
+    """One instance to be opened, and what it is made of."""
+
+    def __init__(self, monkeypatch, **settings):
+        settings.setdefault("timeout_s", 3)
+        self.function = make_function(**settings)
+        self.sandbox = FakeSandbox()
+        self.process = self.sandbox.process
+        self.channel = FakeChannel(self.process)
+        self.logs = FakeLogs()
+        self.born = 0
+
+        @asynccontextmanager
+        async def open_fake(end):
+            try:
+                yield self.channel
+            finally:
+                self.channel.close()
+
+        monkeypatch.setattr(lifecycle, "open_channel", open_fake)
+
+    @asynccontextmanager
+    async def open(self, start_s=30.0):
+        spec = Spec(id="c-1", function=self.function, interpreter=None, box=None, program={})
+
+        def born():
+            self.born += 1
+
+        try:
+            async with open_instance(
+                spec,
+                self.sandbox,
+                self.logs,
+                start_s=start_s,
+                new_request_id=lambda: "hook",
+                born=born,
+            ) as instance:
+                yield instance
+        finally:
+            os.close(self.process.output)
+            assert self.sandbox.left
+
+    def ends(self, line):
+        """Whether the log ends with a line, which is a pattern."""
+        return re.fullmatch(line, self.logs.lines[-1])
+
+
+def request(name="r1", **settings):
+    given = {"request_id": name, "function": "f", "qualifier": "LATEST", "payload": b"event"}
+    return Invocation(**given | settings)
+
+
+@pytest.fixture
+def play(monkeypatch):
+    """Run a test with a world, on a clock of its own; no descriptor may be left open."""
+
+    def play(body, **settings):
+        async def main():
+            before = len(os.listdir("/proc/self/fd"))
+            await body(World(monkeypatch, **settings))
+            assert len(os.listdir("/proc/self/fd")) == before
+
+        run_on_clock(main())
+
+    return play
+
+
+# --- running ---
+
+
+def test_what_the_handler_returned_is_reported(play):
+    async def body(world):
+        async with world.open() as instance:
+            report = await instance.run(request())
+            assert report.result == Returned(body=b"ok")
+            assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 20.0)
+            assert report.duration_ms >= 0
+            assert world.channel.asked == [(INVOKE, "r1", b"event")]
+            assert world.logs.lines == [
+                "r1 FC Invoke Start RequestId: r1",
+                "r1 FC Invoke End RequestId: r1",
+            ]
+
+    play(body)
+
+
+def test_only_the_first_request_of_an_instance_is_cold(play):
+    async def body(world):
+        async with world.open() as instance:
+            reports = [await instance.run(request()) for _ in range(3)]
+            assert [report.cold for report in reports] == [True, False, False]
+
+    play(body)
+
+
+def test_what_the_handler_raised_is_reported_and_marked_in_the_log(play):
+    async def body(world):
+        world.channel.script[INVOKE] = raised
+        async with world.open() as instance:
+            assert (await instance.run(request())).result == Raised(body=b"{}")
+            assert world.ends("r1 FC Invoke End RequestId: r1, Error: Unhandled function error")
+            assert instance.usable
+
+    play(body)
+
+
+def test_the_log_tail_is_there_for_who_wants_it(play):
+    async def body(world):
+        async with world.open() as instance:
+            world.process.print(b"early\n")
+            assert (await instance.run(request())).log_tail == b""
+            tail = (await instance.run(request("r2", want_log_tail=True))).log_tail.decode()
+            start, end, empty, summary = tail.split("\n")
+            assert (start, end, empty) == (
+                "FC Invoke Start RequestId: r2",
+                "FC Invoke End RequestId: r2",
+                "",
+            )
+            assert re.fullmatch(
+                r"Duration: [\d.]+ ms, Billed Duration: \d+ ms, Memory Size: 512 MB, "
+                r"Max Memory Used: 20.00 MB",
+                summary,
+            )
+
+    play(body)
+
+
+def test_a_handler_that_takes_too_long_is_told_to_end_and_the_result_is_a_timeout(play):
+    async def body(world):
+        world.channel.script[INVOKE] = never
+        async with world.open() as instance:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            report = await instance.run(request())
+            assert report.result == TimedOut(timeout_s=3)
+            assert world.process.seen == [(signal.SIGTERM, began + 3)]
+            assert not instance.usable
+            line = "r1 FC Invoke End RequestId: r1, Error: Function timed out after 3 seconds"
+            assert world.ends(line + COST)
+
+    play(body)
+
+
+def test_a_process_that_does_not_heed_the_timeout_is_killed(play):
+    async def body(world):
+        world.channel.script[INVOKE] = never
+        world.process.ignores = {signal.SIGTERM}
+        async with world.open() as instance:
+            began = asyncio.get_running_loop().time()
+            assert (await instance.run(request())).result == TimedOut(timeout_s=3)
+            assert world.process.seen == [
+                (signal.SIGTERM, began + 3),
+                (signal.SIGKILL, began + 3.5),
+            ]
+
+    play(body)
+
+
+def test_an_answer_that_comes_after_the_time_is_a_timeout_all_the_same(play):
+    async def late():
+        await asyncio.sleep(3.2)
+        return await returned()
+
+    async def body(world):
+        world.channel.script[INVOKE] = late
+        world.process.ignores = {signal.SIGTERM}
+        async with world.open() as instance:
+            assert (await instance.run(request())).result == TimedOut(timeout_s=3)
+            assert world.process.exited.result() == -signal.SIGKILL
+
+    play(body)
+
+
+def test_each_request_has_the_whole_time(play):
+    async def slow():
+        await asyncio.sleep(2.9)
+        return await returned()
+
+    async def body(world):
+        world.channel.script[INVOKE] = slow
+        async with world.open() as instance:
+            for _ in range(5):
+                assert (await instance.run(request())).result == Returned(body=b"ok")
+            world.channel.script[INVOKE] = never
+            began = asyncio.get_running_loop().time()
+            await instance.run(request())
+            assert world.process.seen == [(signal.SIGTERM, began + 3)]
+
+    play(body)
+
+
+def test_the_long_time_of_a_hook_does_not_lengthen_that_of_a_request(play):
+    async def body(world):
+        world.channel.script[INVOKE] = never
+        async with world.open() as instance:
+            began = asyncio.get_running_loop().time()
+            await instance.run(request())
+            assert world.process.seen == [(signal.SIGTERM, began + 3)]
+
+    play(body, initializer=Hook(handler="index.init", timeout_s=300))
+
+
+def test_time_between_requests_is_nobodys(play):
+    async def body(world):
+        async with world.open() as instance:
+            await instance.run(request())
+            await asyncio.sleep(100)
+            assert (await instance.run(request())).result == Returned(body=b"ok")
+            assert world.process.seen == []
+
+    play(body)
+
+
+def test_a_process_that_ends_before_its_answer_is_a_crash(play):
+    async def body(world):
+        async def die():
+            world.process.exit(7)
+            await never()
+
+        world.channel.script[INVOKE] = die
+        async with world.open() as instance:
+            assert (await instance.run(request())).result == Crashed(status=7)
+            assert not instance.usable
+            line = "Process exited unexpectedly before completing request"
+            assert world.ends(f"r1 FC Invoke End RequestId: r1, Error: {line}{COST}")
+
+    play(body)
+
+
+def test_a_process_that_closes_its_channel_and_lives_on_is_killed(play):
+    async def body(world):
+        async def hide():
+            world.channel.close()
+            await never()
+
+        world.channel.script[INVOKE] = hide
+        async with world.open() as instance:
+            assert (await instance.run(request())).result == Crashed(status=-signal.SIGKILL)
+
+    play(body)
+
+
+def test_a_process_that_cannot_be_killed_does_not_hold_up_its_caller(play):
+    async def body(world):
+        async def hide():
+            world.channel.close()
+            await never()
+
+        world.channel.script[INVOKE] = hide
+        world.process.ignores = {signal.SIGKILL}
+        async with world.open() as instance:
+            began = asyncio.get_running_loop().time()
+            assert (await instance.run(request())).result == Crashed(status=None)
+            assert asyncio.get_running_loop().time() - began <= 6
+
+    play(body)
+
+
+def test_a_caller_who_hangs_up_is_in_the_log_and_the_instance_is_not_used_again(play):
+    async def body(world):
+        world.channel.script[INVOKE] = never
+        async with world.open() as instance:
+            running = asyncio.ensure_future(instance.run(request()))
+            await settle()
+            running.cancel()
+            await asyncio.wait([running])
+            assert running.cancelled()
+            assert not instance.usable
+            line = "r1 FC Invoke End RequestId: r1, Error: Invocation canceled by client"
+            assert world.ends(line + COST)
+
+    play(body)
+
+
+def test_an_instance_is_busy_until_its_answer_has_been_read_whole(play):
+    async def long():
+        return Answer(True, 6, 1024, b"one")
+
+    async def body(world):
+        world.channel.script[INVOKE] = long
+        world.channel.pieces = [b"two"]
+        async with world.open() as instance:
+            report = await instance.run(request())
+            assert report.result.body.size_bytes == 6
+            assert not instance.usable
+            assert await collect(report.result.body) == b"onetwo"
+            assert instance.usable
+
+    play(body)
+
+
+# --- freezing ---
+
+
+def test_a_frozen_instance_is_thawed_before_it_is_asked(play):
+    async def body(world):
+        async def thawed():
+            assert world.process.seen == ["freeze", "thaw"]
+            return await returned()
+
+        async with world.open() as instance:
+            instance.freeze()
+            instance.freeze()
+            assert instance.frozen
+            world.channel.script[INVOKE] = thawed
+            await instance.run(request())
+            assert not instance.frozen
+
+    play(body)
+
+
+def test_a_frozen_instance_is_thawed_when_it_goes(play):
+    async def body(world):
+        async with world.open() as instance:
+            instance.freeze()
+        assert world.process.seen == ["freeze", "thaw"]
+
+    play(body)
+
+
+# --- its life ---
+
+
+def test_an_instance_goes_from_creating_to_gone(play):
+    async def body(world):
+        async with world.open() as instance:
+            assert (instance.state, instance.usable, world.born) == (State.READY, True, 1)
+        assert (instance.state, instance.usable) == (State.GONE, False)
+
+    play(body)
+
+
+def test_a_move_that_is_not_in_the_table_is_our_mistake(play):
+    async def body(world):
+        async with world.open() as instance:
+            with pytest.raises(AssertionError, match="cannot go from"):
+                instance.move(State.CREATING)
+
+    play(body)
+
+
+def test_an_instance_whose_process_has_ended_is_not_usable(play):
+    async def body(world):
+        async with world.open() as instance:
+            world.process.exit(0)
+            assert not instance.usable
+
+    play(body)
+
+
+def test_a_process_that_says_nothing_in_time_is_no_instance(play):
+    async def body(world):
+        world.channel.silent = True
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(SandboxFailed, match="said nothing within 30 s"):
+            async with world.open():
+                pass
+        assert asyncio.get_running_loop().time() - began == 30
+        assert world.born == 0
+
+    play(body)
+
+
+def test_a_process_that_ends_before_it_is_ready_explains_itself(play):
+    async def body(world):
+        world.channel.silent = True
+        world.process.print(b"no space left")
+        asyncio.get_running_loop().call_later(1, world.process.exit, 70)
+        with pytest.raises(SandboxFailed, match="status 70 at once: no space left"):
+            async with world.open():
+                pass
+
+    play(body)
+
+
+def test_a_start_that_is_given_up_closes_everything(play):
+    async def body(world):
+        world.channel.silent = True
+
+        async def start():
+            async with world.open():
+                pass
+
+        starting = asyncio.ensure_future(start())
+        await settle()
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+
+    play(body)
+
+
+# --- hooks ---
+
+INIT = Hook(handler="index.init", timeout_s=60)
+STOP = Hook(handler="index.stop", timeout_s=10)
+
+
+def test_the_initializer_runs_once_after_the_process_is_up(play):
+    async def body(world):
+        async def once():
+            assert world.born == 1
+            return Answer(True, 0, 1024, b"")
+
+        world.channel.script[INITIALIZE] = once
+        async with world.open() as instance:
+            await instance.run(request())
+            await instance.run(request())
+        assert [kind for kind, _, _ in world.channel.asked] == [INITIALIZE, INVOKE, INVOKE]
+        assert world.logs.lines[:2] == [
+            "hook FC Initialize Start RequestId: hook",
+            "hook FC Initialize End RequestId: hook",
+        ]
+
+    play(body, initializer=INIT)
+
+
+def test_an_initializer_that_raises_ends_the_instance_with_its_words(play):
+    async def body(world):
+        world.channel.script[INITIALIZE] = raised
+        with pytest.raises(StartFailed) as caught:
+            async with world.open():
+                pass
+        assert caught.value.result.body == b"{}"
+        line = "hook FC Initialize End RequestId: hook, Error: Unhandled function error"
+        assert world.ends(line)
+
+    play(body, initializer=INIT)
+
+
+def test_an_initializer_that_takes_too_long_ends_the_instance(play):
+    async def body(world):
+        world.channel.script[INITIALIZE] = never
+        with pytest.raises(StartFailed) as caught:
+            async with world.open():
+                pass
+        message = json.loads(caught.value.result.body)["errorMessage"]
+        assert re.fullmatch("Function initialization timed out after 60 seconds" + COST, message)
+
+    play(body, initializer=INIT)
+
+
+def test_an_initializer_that_ends_the_process_is_told_as_that(play):
+    async def body(world):
+        async def die():
+            world.process.exit(1)
+            await never()
+
+        world.channel.script[INITIALIZE] = die
+        with pytest.raises(StartFailed) as caught:
+            async with world.open():
+                pass
+        message = json.loads(caught.value.result.body)["errorMessage"]
+        words = "Process exited unexpectedly before completing initialization"
+        assert re.fullmatch(words + COST, message)
+
+    play(body, initializer=INIT)
+
+
+@pytest.mark.parametrize("outcome", [returned, raised, never])
+def test_the_pre_stop_hook_runs_at_the_end_whatever_comes_of_it(play, outcome):
+    async def body(world):
+        world.channel.script[PRE_STOP] = outcome
+        async with world.open() as instance:
+            await instance.run(request())
+            instance.freeze()
+        assert [kind for kind, _, _ in world.channel.asked] == [INVOKE, PRE_STOP]
+        assert world.process.seen[:2] == ["freeze", "thaw"]
+        assert "hook FC PreStop Start RequestId: hook" in world.logs.lines
+
+    play(body, pre_stop=STOP)
+
+
+def test_the_pre_stop_hook_of_a_busy_or_dead_instance_is_not_called(play):
+    async def body(world):
+        async with world.open():
+            world.process.exit(1)
+        assert world.channel.asked == []
+
+    play(body, pre_stop=STOP)
+
+
+def test_every_move_of_the_table_leads_towards_the_end():
+    order = list(State)
+    for old, news in lifecycle.MOVES.items():
+        assert all(order.index(new) > order.index(old) for new in news)
+    assert lifecycle.MOVES[State.GONE] == set()
+    assert set(lifecycle.MOVES) == set(State)
+    assert Instance  # what moves

@@ -1,0 +1,278 @@
+import asyncio
+import os
+
+import pytest
+
+from anyfc.instance.lines import ENTRY_BYTES
+from anyfc.instance.output import DRAIN_BYTES, EARLY_LINES, Output
+
+
+class FakeLogs:
+    """Remembers what was written, by request."""
+
+    def __init__(self):
+        self.written = []
+
+    def write(self, function, request_id, instance_id, lines):
+        assert (function, instance_id) == ("f", "c-1")
+        self.written += [(request_id, bytes(line)) for line in lines]
+
+    def of(self, request_id):
+        return [line for written_for, line in self.written if written_for == request_id]
+
+
+class Pipe:
+    """The two ends of an instance's output."""
+
+    def __init__(self):
+        self.logs = FakeLogs()
+        reader, self._writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(self._writer, False)
+        self.output = Output(reader, self.logs, "f", "c-1")
+
+    def print(self, text):
+        rest = memoryview(text)
+        while rest:
+            rest = rest[os.write(self._writer, rest) :]
+
+    def hang_up(self):
+        os.close(self._writer)
+        self._writer = -1
+
+    def close(self):
+        self.output.close()
+        if self._writer >= 0:
+            self.hang_up()
+
+
+def scenario(body):
+    """Run a test with a pipe; no descriptor may be left open."""
+
+    def run():
+        async def main():
+            before = len(os.listdir("/proc/self/fd"))
+            pipe = Pipe()
+            try:
+                await body(pipe)
+            finally:
+                pipe.close()
+            assert len(os.listdir("/proc/self/fd")) == before
+
+        asyncio.run(main())
+
+    run.__name__ = body.__name__
+    return run
+
+
+async def look():
+    """Let the loop see what is in the pipe."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@scenario
+async def test_what_a_request_prints_stands_between_its_marks(pipe):
+    pipe.output.begin("r1", b"start r1", keep_tail=False)
+    pipe.print(b"one\ntwo\n")
+    pipe.output.end(b"end r1")
+    assert pipe.logs.written == [("r1", text) for text in (b"start r1", b"one", b"two", b"end r1")]
+
+
+@scenario
+async def test_all_of_it_is_taken_in_at_the_end_of_the_request(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    lines = [b"%05d" % number for number in range(8000)]  # most of what a pipe holds
+    pipe.print(b"\n".join(lines) + b"\n")
+    pipe.output.end(b"end")
+    assert pipe.logs.of("r1") == [b"start", *lines, b"end"]
+
+
+@scenario
+async def test_a_last_line_without_a_newline_belongs_to_its_request(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.print(b"no newline")
+    pipe.output.end(b"end")
+    pipe.output.begin("r2", b"start", keep_tail=False)
+    pipe.print(b"other\n")
+    pipe.output.end(b"end")
+    assert pipe.logs.of("r1") == [b"start", b"no newline", b"end"]
+    assert pipe.logs.of("r2") == [b"start", b"other", b"end"]
+
+
+@scenario
+async def test_lines_are_read_while_the_request_runs(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.print(b"one\nhalf")
+    await look()
+    assert pipe.logs.of("r1") == [b"start", b"one"]
+    pipe.print(b" a line\n")
+    await look()
+    assert pipe.logs.of("r1") == [b"start", b"one", b"half a line"]
+
+
+@scenario
+async def test_what_is_printed_before_any_request_belongs_to_the_first(pipe):
+    pipe.print(b"hello\n")
+    await look()
+    assert pipe.logs.written == []
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    assert pipe.logs.of("r1") == [b"hello", b"start"]
+
+
+@scenario
+async def test_what_is_printed_before_any_request_is_bounded(pipe):
+    pipe.print(b"line\n" * (EARLY_LINES + 100))
+    await look()
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    assert len(pipe.logs.of("r1")) == EARLY_LINES + 1
+
+
+@scenario
+async def test_what_is_printed_between_requests_belongs_to_the_one_before(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.end(b"end")
+    pipe.print(b"late\n")
+    await look()
+    assert pipe.logs.of("r1") == [b"start", b"end", b"late"]
+
+
+def test_what_is_printed_without_any_request_is_kept_when_the_instance_goes():
+    async def main():
+        pipe = Pipe()
+        pipe.print(b"hello\nand no more")
+        pipe.close()
+        assert pipe.logs.of("") == [b"hello", b"and no more"]
+
+    asyncio.run(main())
+
+
+def test_what_is_in_the_pipe_when_the_instance_goes_is_not_lost():
+    async def main():
+        pipe = Pipe()
+        pipe.output.begin("r1", b"start", keep_tail=False)
+        pipe.print(b"last words\nhalf a word")
+        pipe.hang_up()
+        pipe.close()
+        assert pipe.logs.of("r1") == [b"start", b"last words", b"half a word"]
+
+    asyncio.run(main())
+
+
+@scenario
+async def test_a_pipe_whose_writers_are_gone_is_not_asked_again(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.print(b"last words\n")
+    pipe.hang_up()
+    await look()
+    assert pipe.logs.of("r1") == [b"start", b"last words"]
+    pipe.output.end(b"end")
+    assert pipe.logs.of("r1")[-1] == b"end"
+
+
+@scenario
+async def test_early_words_can_be_taken_to_explain_a_failed_start(pipe):
+    pipe.print(b"Traceback\nImportError")
+    assert pipe.output.take_early() == b"Traceback\nImportError"
+    assert pipe.logs.written == []
+
+
+@scenario
+async def test_a_line_that_never_ends_is_cut(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    for _ in range(ENTRY_BYTES // 1024 + 10):
+        pipe.print(b"x" * 1024)
+        await look()
+    pipe.print(b"\nnext\n")
+    pipe.output.end(b"end")
+    assert pipe.logs.of("r1") == [b"start", b"x" * ENTRY_BYTES, b"next", b"end"]
+
+
+# --- the tail ---
+
+
+@scenario
+async def test_the_tail_ends_with_the_summary_behind_an_empty_line(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=True)
+    pipe.print(b"one\n")
+    pipe.output.end(b"end")
+    assert pipe.output.take_tail("summary") == b"start\none\nend\n\nsummary"
+
+
+@scenario
+async def test_the_tail_of_one_request_holds_nothing_of_another(pipe):
+    pipe.output.begin("r1", b"start r1", keep_tail=True)
+    pipe.print(b"one\n")
+    pipe.output.end(b"end r1")
+    pipe.output.take_tail("summary")
+    pipe.output.begin("r2", b"start r2", keep_tail=True)
+    pipe.output.end(b"end r2")
+    assert pipe.output.take_tail("summary") == b"start r2\nend r2\n\nsummary"
+
+
+@scenario
+async def test_the_tail_is_the_last_4_kib_however_much_is_printed(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=True)
+    for number in range(2000):
+        pipe.print(b"line %04d\n" % number)
+        if number % 100 == 0:
+            await look()
+    pipe.output.end(b"end")
+    tail = pipe.output.take_tail("summary")
+    assert len(tail) == 4096
+    assert tail.endswith(b"line 1998\nline 1999\nend\n\nsummary")
+    assert len(pipe.logs.of("r1")) == 2002
+
+
+@scenario
+async def test_nobody_who_did_not_ask_for_a_tail_gets_one(pipe):
+    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.print(b"one\n")
+    pipe.output.end(b"end")
+    assert pipe.output.take_tail("summary") == b"\nsummary"
+
+
+# --- more than can be read ---
+
+
+def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch):
+    async def main():
+        pipe = Pipe()
+        taken = 0
+        real_read = os.read
+
+        def read(descriptor, size):
+            nonlocal taken
+            text = real_read(descriptor, size)
+            taken += len(text)
+            pipe.print(text)  # there is always more
+            return text
+
+        pipe.output.begin("r1", b"start", keep_tail=False)
+        pipe.print(b"x" * 1023 + b"\n")
+        monkeypatch.setattr("anyfc.instance.output.os.read", read)
+        pipe.output.end(b"end")
+        monkeypatch.undo()
+        assert taken == DRAIN_BYTES
+        assert pipe.logs.of("r1")[-1] == b"end"
+        pipe.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("close_first", [True, False])
+def test_closing_leaves_no_reader_on_the_loop(close_first):
+    async def main():
+        pipe = Pipe()
+        if close_first:
+            pipe.hang_up()
+            await look()
+        pipe.close()
+        reader, writer = os.pipe()  # the same numbers again
+        os.write(writer, b"not for us\n")
+        await look()
+        assert pipe.logs.written == []
+        os.close(reader)
+        os.close(writer)
+
+    asyncio.run(main())
