@@ -134,7 +134,9 @@ class Boxes:
 
 
 @asynccontextmanager
-async def open_boxes(level: Level, cgroups: Cgroups | None = None) -> AsyncIterator[Boxes]:
+async def open_boxes(
+    level: Level, cgroups: Cgroups | None = None, *, spares: int = 0
+) -> AsyncIterator[Boxes]:
     interpreter = find_interpreter(level)
     with tempfile.TemporaryDirectory(prefix="anyfc-boxes-") as name:
         folder = Path(name)
@@ -146,7 +148,7 @@ async def open_boxes(level: Level, cgroups: Cgroups | None = None) -> AsyncItera
             for path in (code, code / "index.py"):
                 os.chown(path, UID, UID)
         async with open_sandbox(
-            level, uid=UID, gid=UID, folder=folder / "sandbox", cgroups=cgroups
+            level, uid=UID, gid=UID, folder=folder / "sandbox", cgroups=cgroups, spares=spares
         ) as sandbox:
             yield Boxes(sandbox, interpreter, code)
             left = [path.name for path in sandbox.folder.iterdir()]

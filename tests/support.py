@@ -77,14 +77,15 @@ class ServerProcess:
         """Drain with SIGTERM; return the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self._wait()
+        return self.wait()
 
     def kill(self) -> int:
         if self.process.poll() is None:
             self.process.kill()
-        return self._wait()
+        return self.wait()
 
-    def _wait(self) -> int:
+    def wait(self) -> int:
+        """Wait until it ends by itself; return the exit code."""
         code = self.process.wait(GONE_WITHIN_S)
         self._reader.join(GONE_WITHIN_S)
         assert self.process.stdout is not None

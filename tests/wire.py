@@ -58,7 +58,11 @@ class Raw:
         self.socket.settimeout(WITHIN_S)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.connect(("127.0.0.1", server.port))
+        try:
+            self.socket.connect(("127.0.0.1", server.port))
+        except OSError:
+            self.socket.close()
+            raise
         self._reader = ResponseReader()
         self._given = 0
 
@@ -79,15 +83,24 @@ class Raw:
                 self._given += 1
                 if seen[self._given - 1].status >= 200:
                     return seen[self._given - 1]
-            data = self.socket.recv(65536)
-            if not data:
-                raise ConnectionError(f"the end, after {self._given} responses")
-            self._reader.feed(data)
+            self.receive()
+
+    def receive(self, size: int = 65536) -> None:
+        """Wait for some bytes. Raises ConnectionError at the end."""
+        data = self.socket.recv(size)
+        if not data:
+            raise ConnectionError(f"the end, after {self._given} responses")
+        self._reader.feed(data)
+
+    @property
+    def partly(self) -> Seen:
+        """The last response as far as it is here."""
+        return self._reader.seen[-1] if self._reader.seen else Seen()
 
     def read_interim(self) -> int:
         """Wait for the next response of whatever kind; return its status."""
         while len(self._reader.seen) <= self._given:
-            self._reader.feed(self.socket.recv(65536))
+            self.receive()
         self._given += 1
         return self._reader.seen[self._given - 1].status
 

@@ -34,6 +34,7 @@ class Config:
     wait_s: float = 3.0
     start_s: float = 30.0
     parallel_starts: int = 4
+    spare_processes: int = 1
     idle_s: float = 300.0
     freeze_after_s: float = 0.02
     instance_age_s: float = 12 * 3600.0

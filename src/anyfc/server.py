@@ -280,6 +280,7 @@ async def _open_sandbox(
             gid=config.function_uid,
             folder=data_dir / "run" / "sandbox",
             cgroups=cgroups,
+            spares=config.spare_processes,
         ) as (sandbox, reasons):
             yield sandbox, reasons, interpreters[sandbox.level]
 

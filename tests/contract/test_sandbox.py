@@ -96,11 +96,11 @@ def open_descriptors(pid="self"):
 
 
 @asynccontextmanager
-async def watched(level, cgroups=None):
+async def watched(level, cgroups=None, *, spares=0):
     """Boxes, and no processes or descriptors of theirs afterwards."""
     asyncio.get_running_loop().run_in_executor(None, int)  # its threads count as ours
     before = open_descriptors()
-    async with open_boxes(level, cgroups) as boxes:
+    async with open_boxes(level, cgroups, spares=spares) as boxes:
         yield boxes
     assert not zygotes()
     assert open_descriptors() == before
@@ -280,6 +280,29 @@ def test_a_hundred_processes_at_once(level, cgroups):
                     group.create_task(live(boxes, number))
             (zygote,) = zygotes()
             await wait_for(lambda: len(descendants(zygote)) == (level is Level.USERNS))
+
+    asyncio.run(main())
+
+
+def test_a_process_forked_ahead_is_used_replaced_and_ended(level, cgroups):
+    own = 1 + (level is Level.USERNS)  # the zygote, and its parent at this level
+
+    async def main():
+        async with watched(level, cgroups, spares=1) as boxes:
+            await boxes.sandbox.warm(boxes.interpreter)
+            await wait_for(lambda: len(descendants(os.getpid())) == own + 1)
+            ahead = descendants(os.getpid())
+            async with boxes.start() as started:
+                assert await started.do("answer = 'used'") == b"used"
+                await wait_for(lambda: len(descendants(os.getpid())) == own + 2)
+                assert ahead < descendants(os.getpid())
+            await wait_for(lambda: len(descendants(os.getpid())) == own + 1)
+            for pid in descendants(os.getpid()) - zygotes():
+                if not descendants(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    await wait_for(lambda pid=pid: not alive({pid}))
+            async with boxes.start() as started:
+                assert await started.do("answer = 'another'") == b"another"
 
     asyncio.run(main())
 

@@ -241,7 +241,7 @@ class TestWalls:
         """Another function, at home while the subject looks around."""
         name = create_function(
             laboratory.sdk,
-            "SECRET = 'neighbours code'\nimport os\ndef handler(e, c):\n    return str(os.getpid())\n",
+            "def handler(event, context):\n    return 'at home'\n",
             environmentVariables={"PASSWORD": "neighbours-password"},
         )
         invoke(laboratory.sdk, name)
@@ -252,12 +252,13 @@ class TestWalls:
     ) -> None:
         if not laboratory.walled and os.geteuid():
             pytest.skip("none: without root, functions run as the user of the server")
+        data_dir = str(laboratory.server.data_dir)
         readable = laboratory.do(
             subject,
             f"""
             import os
             result = []
-            for top in {str(laboratory.server.data_dir)!r}, "/proc/1/root{laboratory.server.data_dir}":
+            for top in {data_dir!r}, "/proc/1/root" + {data_dir!r}:
                 for folder, _, names in os.walk(top):
                     for name in names:
                         try:
@@ -268,9 +269,7 @@ class TestWalls:
             """,
         )
         # At level none the scratch folders of instances belong to the user they all run as.
-        scratch = str(laboratory.server.data_dir / "run" / "sandbox")
-        code = str(laboratory.server.data_dir / "code")
-        allowed = () if laboratory.walled else (scratch, code)
+        allowed = () if laboratory.walled else (f"{data_dir}/run/sandbox", f"{data_dir}/code")
         assert [path for path in readable if not path.startswith(allowed)] == []
 
     def test_other_code_is_not_in_reach(self, laboratory: Laboratory, subject: str) -> None:

@@ -287,7 +287,7 @@ def handler(event, context):
         wait_until(lambda: self.rests(beats, 0.3))
         assert self.rests(beats, 0.5)
         invoke(sdk, name)
-        assert len(beats.recv(4096)) >= 5
+        assert len(beats.recv(4096)) >= 2
         wait_until(lambda: self.rests(beats, 0.3))
 
     def test_a_frozen_instance_is_stopped_with_all_its_processes(
@@ -323,9 +323,8 @@ class TestCallersWhoLeave:
         meeting.wait_call().sendall(b"2")
         assert after.result(10)[0]["x-fc-instance-id"] != instance
         log = read_log(server, name, request_id)
-        assert log[-1].startswith(
-            f"FC Invoke End RequestId: {request_id}, Error: Invocation canceled by client (duration: "
-        )
+        end = f"FC Invoke End RequestId: {request_id}, Error: Invocation canceled by client "
+        assert log[-1].startswith(end + "(duration: ")
 
     def test_a_caller_who_hangs_up_while_waiting_takes_no_instance(
         self, start_server: Callable[..., ServerProcess], meeting: Any

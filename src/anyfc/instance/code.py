@@ -160,7 +160,6 @@ class Packages:
     def _settle(self, tree: Path, digest: str) -> None:
         """Move a complete tree to its place; when another one got there first, that is as good."""
         try:
-            self._trees.mkdir(exist_ok=True)
             os.rename(tree, self._trees / digest)
         except OSError:
             if not (self._trees / digest).exists():

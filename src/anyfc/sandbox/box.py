@@ -33,7 +33,7 @@ class Box:
     disk_mib: int = 512
     descriptors: int = 100_000
 
-    def packet(self, *, cgroup: str) -> dict[str, Any]:
+    def packet(self) -> dict[str, Any]:
         return {
             "hostname": self.hostname,
             "code": self.code,
@@ -42,5 +42,4 @@ class Box:
             "scratch": self.scratch,
             "disk_mib": self.disk_mib,
             "descriptors": self.descriptors,
-            "cgroup": cgroup,
         }

@@ -38,15 +38,15 @@ class Cgroup:
             folder.rmdir()
             raise
 
-    def open_door(self, *, trusted: bool) -> tuple[str, int]:
-        """Return how a process gets in, `born` or `join`, and the descriptor it needs for that.
+    def open_folder(self) -> int | None:
+        """Return a descriptor to fork a process right into the group; None if that cannot be."""
+        if self._freezer is not V2:
+            return None
+        return os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-        See `cgroup` of BOX in `bootstrap/DIALOGUE.md`. Only who has our rights (`trusted`) can fork
-        a process right into a group, and only with version 2.
-        """
-        if trusted and self._freezer is V2:
-            return "born", os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return "join", os.open(self._folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    def open_members(self) -> int:
+        """Return a descriptor; a process that writes `0` to it becomes a member."""
+        return os.open(self._folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
     def freeze(self) -> None:
         os.write(self._state, self._freezer.freeze)

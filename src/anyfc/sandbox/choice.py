@@ -33,6 +33,7 @@ async def open_strongest(
     gid: int,
     folder: Path,
     cgroups: Cgroups | None,
+    spares: int,
 ) -> AsyncIterator[tuple[Sandbox, list[str]]]:
     """Yield a sandbox of the first level that works, and why the ones before it do not.
 
@@ -47,7 +48,9 @@ async def open_strongest(
             reasons.append(f"{level.value}: no Python that instances could read was found")
             continue
         async with AsyncExitStack() as stack:
-            opened = open_sandbox(level, uid=uid, gid=gid, folder=folder, cgroups=cgroups)
+            opened = open_sandbox(
+                level, uid=uid, gid=gid, folder=folder, cgroups=cgroups, spares=spares
+            )
             sandbox = await stack.enter_async_context(opened)
             try:
                 await _probe(sandbox, interpreter)

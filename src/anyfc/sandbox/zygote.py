@@ -32,6 +32,7 @@ PROGRAM = Path(anyfc.bootstrap.__file__).parent / "python" / "zygote.py"
 PACKET_BYTES = 128 * 1024
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
+SPARE_AFTER_S = 0.05
 HOST_FOLDERS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
 
 
@@ -90,6 +91,8 @@ class Zygote:
     control: socket.socket
     version: str = ""
     gone: asyncio.Future[None] = field(init=False)  # done when it has ended, or does not answer
+    spares: "deque[_Blank]" = field(default_factory=deque)  # forked before they are needed
+    spare_taken: asyncio.Future[None] = field(init=False)
     _greeting: asyncio.Future[str] = field(init=False)
     _settled: asyncio.Future[str] = field(init=False)
     _births: dict[str, _Birth] = field(default_factory=dict)
@@ -98,6 +101,7 @@ class Zygote:
 
     def __post_init__(self) -> None:
         self.gone = self._loop.create_future()
+        self.spare_taken = self._loop.create_future()
         self._greeting = self._loop.create_future()
         self._settled = self._loop.create_future()
         self.control.setblocking(False)
@@ -125,16 +129,14 @@ class Zygote:
         if problem:
             raise SandboxFailed(f"{self.interpreter}: {problem}")
 
-    def fork(self, packet: dict[str, Any], descriptors: Sequence[int]) -> _Birth:
+    def fork(self, name: str, descriptors: Sequence[int]) -> _Birth:
         """Ask for a process. Raises SandboxFailed."""
-        self._say(packet, descriptors)
-        birth = self._births[packet["id"]] = _Birth(
-            self._loop.create_future(), self._loop.create_future()
-        )
+        self._say({"op": "fork", "id": name}, descriptors)
+        birth = self._births[name] = _Birth(self._loop.create_future(), self._loop.create_future())
         return birth
 
     async def wait_started(self, birth: _Birth) -> int:
-        """Return the process id. Raises SandboxFailed."""
+        """Return the id of a process that was asked for. Raises SandboxFailed."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 return await birth.started
@@ -233,9 +235,11 @@ class Sandbox:
     gid: int
     folder: Path  # ours: mount points and scratch folders
     cgroups: Cgroups | None
+    spares: int  # processes that each zygote forks before they are needed
     _group: asyncio.TaskGroup
     _zygotes: dict[Interpreter, asyncio.Future[Zygote]] = field(default_factory=dict)
     _keepers: set[asyncio.Task[None]] = field(default_factory=set)
+    _made: int = 0
 
     async def warm(self, interpreter: Interpreter) -> Zygote:
         """Return the zygote of an interpreter, started if need be. Raises SandboxFailed."""
@@ -254,7 +258,7 @@ class Sandbox:
         try:
             async with self._open_zygote(interpreter) as zygote:
                 found.set_result(zygote)
-                await asyncio.wait((zygote.gone,))  # not cancelled with us
+                await self._keep_spares(zygote)
         except SandboxFailed as error:
             found.set_exception(error)
         finally:
@@ -263,6 +267,22 @@ class Sandbox:
             if not found.done():
                 found.set_exception(SandboxFailed("the server is stopping"))
             found.exception()  # seen, even if nobody waits any more
+
+    async def _keep_spares(self, zygote: Zygote) -> None:
+        """Have processes forked before they are needed, until the zygote is gone."""
+        try:
+            while not zygote.gone.done():
+                # Not at once: whoever took the last one has better use for the processors.
+                await asyncio.wait((zygote.gone,), timeout=SPARE_AFTER_S)
+                with suppress(SandboxFailed, OSError):  # whoever needs a process will be told
+                    while len(zygote.spares) < self.spares:
+                        zygote.spares.append(self._make_blank(zygote))
+                zygote.spare_taken = asyncio.get_running_loop().create_future()
+                events = (zygote.gone, zygote.spare_taken)
+                await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            while zygote.spares:
+                await _finish(zygote.spares.popleft().clear())
 
     def make_scratch(self, name: str) -> str | None:
         """Return a new private folder for an instance of a level that needs one."""
@@ -309,75 +329,109 @@ class Sandbox:
         self, interpreter: Interpreter, box: Box, program: dict[str, Any]
     ) -> AsyncIterator[Process]:
         """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
-        async with self._room(box) as room:
-            zygote = await self.warm(interpreter)
+        zygote = await self.warm(interpreter)
+        async with self._take_blank(zygote, box.scratch) as blank:
             with _translated(), _Ends() as ends:
-                descriptors = [ends.their_channel.fileno(), ends.their_log]
-                way = ""
-                if self.cgroups:
-                    room.cgroup = self.cgroups.make(box.hostname)
-                    way, door = room.cgroup.open_door(trusted=self.level is not Level.USERNS)
-                    descriptors.append(ends.keep(door))
-                packet = {
-                    "op": "spawn", "id": box.hostname, "program": program,
-                    "box": box.packet(cgroup=way),
-                }  # fmt: skip
-                birth = room.enter(zygote, packet, descriptors)
-                pid = await zygote.wait_started(birth)
+                pid = await zygote.wait_started(blank.birth)
+                blank.become(box, program, ends)
                 channel, log_end = ends.take_ours()
-            yield Process(box.hostname, pid, channel, log_end, birth.exited, zygote, room.cgroup)
+            yield Process(
+                blank.name, pid, channel, log_end, blank.birth.exited, zygote, blank.cgroup
+            )
 
     async def probe(self, interpreter: Interpreter, box: Box) -> None:
         """Try whether a box can be entered. Raises SandboxFailed with the reason."""
-        async with self._room(box) as room:
-            zygote = await self.warm(interpreter)
+        zygote = await self.warm(interpreter)
+        async with self._take_blank(zygote, box.scratch) as blank:
             with _translated(), _Ends() as ends:
-                packet = {"op": "probe", "id": box.hostname, "box": box.packet(cgroup="")}
-                birth = room.enter(zygote, packet, [ends.their_log, ends.their_log])
-                await zygote.wait_started(birth)
-                await asyncio.wait((birth.exited,), timeout=READY_WITHIN_S)
-                if not birth.exited.done():
+                await zygote.wait_started(blank.birth)
+                blank.become(box, None, ends)
+                await asyncio.wait((blank.birth.exited,), timeout=READY_WITHIN_S)
+                if not blank.birth.exited.done():
                     raise SandboxFailed(f"a box was not entered within {READY_WITHIN_S:g} s")
-                if status := birth.exited.result():
+                if status := blank.birth.exited.result():
                     raise SandboxFailed(ends.read_log() or f"status {status} in an empty box")
 
     @asynccontextmanager
-    async def _room(self, box: Box) -> AsyncIterator["_Room"]:
-        """What a box leaves on the machine is gone on leaving."""
-        room = _Room(box)
+    async def _take_blank(self, zygote: Zygote, scratch: str | None) -> AsyncIterator["_Blank"]:
+        """Yield a blank for a box; all that the box leaves on the machine is gone on leaving."""
+        blank = zygote.spares.popleft() if zygote.spares else None
         try:
-            yield room
+            if blank is not None and blank.birth.exited.done():
+                await _finish(blank.clear())
+                blank = None
+            if blank is None:
+                with _translated():
+                    blank = self._make_blank(zygote)
+            _settle(zygote.spare_taken, None)
+            yield blank
         finally:
-            await _finish(room.clear())
+            await _finish(_clear(blank, scratch))
+
+    def _make_blank(self, zygote: Zygote) -> "_Blank":
+        """Ask for a process that waits for its box. Raises SandboxFailed, OSError."""
+        self._made += 1
+        name = f"{os.getpid()}-{self._made}"
+        cgroup = self.cgroups.make(name) if self.cgroups else None
+        door, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A process with fewer rights than ours cannot be forked into a group that is ours.
+        folder = cgroup.open_folder() if cgroup and self.level is not Level.USERNS else None
+        try:
+            descriptors = [inside.fileno()] if folder is None else [inside.fileno(), folder]
+            birth = zygote.fork(name, descriptors)
+        except BaseException:
+            door.close()
+            if cgroup:
+                cgroup.remove()
+            raise
+        finally:
+            inside.close()
+            if folder is not None:
+                os.close(folder)
+        return _Blank(
+            name, zygote, birth, door, cgroup, must_join=cgroup is not None and folder is None
+        )
 
 
 @dataclass(slots=True)
-class _Room:
-    """What there is of one box at the moment."""
+class _Blank:
+    """A forked process that waits at its door for a box and a program; later, what became of it."""
 
-    box: Box
-    cgroup: Cgroup | None = None
-    _zygote: Zygote | None = None
-    _birth: _Birth | None = None
+    name: str
+    zygote: Zygote
+    birth: _Birth
+    door: socket.socket
+    cgroup: Cgroup | None
+    must_join: bool  # it has to enter the control group by itself
 
-    def enter(self, zygote: Zygote, packet: dict[str, Any], descriptors: Sequence[int]) -> _Birth:
-        self._birth = zygote.fork(packet, descriptors)
-        self._zygote = zygote
-        return self._birth
+    def become(self, box: Box, program: dict[str, Any] | None, ends: "_Ends") -> None:
+        """Let it enter its box; without a program it only tries to. Raises OSError."""
+        descriptors = [ends.their_channel.fileno(), ends.their_log]
+        if self.must_join and self.cgroup is not None:
+            descriptors.append(ends.keep(self.cgroup.open_members()))
+        packet = msgspec.json.encode({"box": box.packet(), "program": program})
+        with self.door:
+            socket.send_fds(self.door, [packet], descriptors)
 
     async def clear(self) -> None:
         """Kill everything in the box, wait until it is gone, bounded, and clean up behind it."""
-        if self._zygote is not None and self._birth is not None and not self._birth.exited.done():
-            self._zygote.signal(self.box.hostname, signal.SIGKILL)
+        self.door.close()
+        if not self.birth.exited.done():
+            self.zygote.signal(self.name, signal.SIGKILL)
             if self.cgroup is not None:
                 self.cgroup.kill()  # version 1 lets nothing die that is frozen
-            await asyncio.wait((self._birth.exited,), timeout=GONE_WITHIN_S)
-            if not self._birth.exited.done():
-                log.error("a process cannot be ended", extra={"instance": self.box.hostname})
+            await asyncio.wait((self.birth.exited,), timeout=GONE_WITHIN_S)
+            if not self.birth.exited.done():
+                log.error("a process cannot be ended", extra={"process": self.name})
         if self.cgroup is not None and not await asyncio.to_thread(self.cgroup.remove):
-            log.error("a control group cannot be removed", extra={"instance": self.box.hostname})
-        if self.box.scratch:
-            await asyncio.to_thread(shutil.rmtree, self.box.scratch, ignore_errors=True)
+            log.error("a control group cannot be removed", extra={"process": self.name})
+
+
+async def _clear(blank: _Blank | None, scratch: str | None) -> None:
+    if blank is not None:
+        await blank.clear()
+    if scratch:
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
 
 
 async def _finish(work: Coroutine[Any, Any, None]) -> None:
@@ -451,14 +505,17 @@ def _outside_usr(prefix: str) -> list[str]:
 
 @asynccontextmanager
 async def open_sandbox(
-    level: Level, *, uid: int, gid: int, folder: Path, cgroups: Cgroups | None
+    level: Level, *, uid: int, gid: int, folder: Path, cgroups: Cgroups | None, spares: int
 ) -> AsyncIterator[Sandbox]:
-    """Make processes in boxes of `level`; `folder` is emptied first."""
+    """Make processes in boxes of `level`; `folder` is emptied first.
+
+    Each zygote has `spares` processes forked before they are needed.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     folder.chmod(0o711)
     async with asyncio.TaskGroup() as group:
-        sandbox = Sandbox(level, uid, gid, folder, cgroups, group)
+        sandbox = Sandbox(level, uid, gid, folder, cgroups, spares, group)
         try:
             yield sandbox
         finally:

@@ -7,6 +7,7 @@ has waited long enough are decided on the same few fields.
 import asyncio
 import logging
 import re
+import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -42,6 +43,8 @@ LINGER_S = 30.0
 # Connections above the limit that wait until their client has read why.
 REFUSED_CONNECTIONS = 128
 SWEEP_S = 0.5
+# Less waits unseen in the system, so that a slow reader is told from one that does not read.
+UNSENT_BYTES = 128 * KIB
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
 NO_BODY = frozenset((204, 304))
@@ -494,6 +497,7 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         if self._read_paused:
             self._transport.resume_reading()
+        self._unsent_bytes = 0
         self._expect(LINGER_S)
 
     def _close(self) -> None:
@@ -586,6 +590,8 @@ async def open_server(
         listener = await loop.create_server(
             lambda: Connection(server), host, port, backlog=1024, reuse_address=True
         )
+        for listening in listener.sockets:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         sweeper = group.create_task(server.sweep(), name="sweep")
         try:
             yield listener.sockets[0].getsockname()[1]

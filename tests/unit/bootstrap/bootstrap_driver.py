@@ -21,6 +21,7 @@ for name in ("calendar", "email.message", "queue", "random", "secrets", "subproc
 status = 1
 try:
     os.chdir(code)
+    bootstrap.prepare()
     bootstrap.run(socket.socket(fileno=int(descriptor)), json.loads(program), code)
     status = 0
 except SystemExit as error:

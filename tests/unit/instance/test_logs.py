@@ -248,6 +248,21 @@ def test_a_follower_that_is_too_slow_is_told_what_it_missed(tmp_path: Path) -> N
     with_logs(tmp_path, scenario)
 
 
+def test_a_follower_that_is_dismissed_gets_what_was_written_before(tmp_path: Path) -> None:
+    async def scenario(logs: Logs) -> None:
+        logs.write("f", "1-a", "c-1", [b"one"])
+        async with asyncio.TaskGroup() as group:
+            following = [group.create_task(messages(logs.follow("f"))) for _ in range(2)]
+            while len(logs._followers["f"]) < 2:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0)
+            logs.write("f", "1-a", "c-1", [b"two"])
+            logs.dismiss_followers()
+        assert [task.result() for task in following] == [[b"one", b"two"]] * 2
+        assert not logs._followers
+
+    with_logs(tmp_path, scenario)
+
+
 def test_a_follower_that_is_cancelled_is_forgotten(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
         for steps in range(20):

@@ -144,22 +144,23 @@ def test_a_group_that_cannot_be_opened_leaves_no_folder(tmp_path, freezer):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("freezer", "trusted", "way", "leads_to"),
-    [
-        (V2, True, "born", "c-1"),
-        (V2, False, "join", "cgroup.procs"),
-        (V1, True, "join", "cgroup.procs"),
-        (V1, False, "join", "cgroup.procs"),
-    ],
-)
-def test_how_a_process_gets_in_depends_on_the_version_and_its_rights(
-    cgroups, trusted, way, leads_to
-):
+@pytest.mark.parametrize("freezer", [V1, V2])
+def test_a_process_joins_a_group_through_its_list_of_members(cgroups):
     group = cgroups.make("c-1")
-    found, descriptor = group.open_door(trusted=trusted)
-    assert (found, Path(os.readlink(f"/proc/self/fd/{descriptor}")).name) == (way, leads_to)
+    descriptor = group.open_members()
+    assert Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == "cgroup.procs"
     os.close(descriptor)
+    group.remove()
+
+
+@pytest.mark.parametrize(("freezer", "leads_to"), [(V1, None), (V2, "c-1")])
+def test_a_process_is_born_in_a_group_of_version_2_only(cgroups, leads_to):
+    group = cgroups.make("c-1")
+    descriptor = group.open_folder()
+    if descriptor is not None:
+        assert Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == leads_to
+        os.close(descriptor)
+    assert (descriptor is None) == (leads_to is None)
     group.remove()
 
 

@@ -37,7 +37,7 @@ def machine(monkeypatch, tmp_path):
     problems, seen = {}, []
 
     @asynccontextmanager
-    async def open_fake(level, *, uid, gid, folder, cgroups):
+    async def open_fake(level, *, uid, gid, folder, cgroups, spares):
         folder.mkdir(exist_ok=True)
         seen.append(f"open {level.value}")
         yield FakeSandbox(level, folder, problems.get(level))
@@ -51,7 +51,13 @@ def machine(monkeypatch, tmp_path):
         async def main():
             interpreters = {level: None if level in without_python else PYTHON for level in Level}
             async with open_strongest(
-                levels, interpreters, uid=1, gid=1, folder=tmp_path / "sandbox", cgroups=None
+                levels,
+                interpreters,
+                uid=1,
+                gid=1,
+                folder=tmp_path / "sandbox",
+                cgroups=None,
+                spares=1,
             ) as (sandbox, reasons):
                 seen.append("use")
                 return sandbox, reasons

@@ -43,8 +43,13 @@ VISIBLE_VARIABLES = frozenset(
 )  # fmt: skip
 
 
+def prepare():
+    """Do what needs no program; a process that waits for one has it behind it then."""
+    _set_interpreter()
+
+
 def run(channel, program, code):
-    """Answer requests on `channel` until its other end is closed.
+    """Answer requests on `channel` until its other end is closed; `prepare` came before.
 
     `program` is PROGRAM of DIALOGUE.md, `code` where the code folder is seen. What a handler raises
     that is no `Exception` comes out of here: it ends the process.
@@ -54,7 +59,6 @@ def run(channel, program, code):
     _set_environment(program["environment"], program["runtime"])
     _set_path(program["runtime"], code, program.get("modules"))
     _leave_names(code)
-    _set_interpreter()
     names = {
         INVOKE: program["handler"],
         INITIALIZE: program.get("initializer") or "",

@@ -75,7 +75,7 @@ class Zygote:
         operation = packet["op"]
         if operation == "settle":
             self.settle(packet)
-        elif operation in ("spawn", "probe"):
+        elif operation == "fork":
             self.fork(packet, descriptors)
         elif operation == "signal":
             self.signal(packet["id"], packet["signal"])
@@ -96,13 +96,12 @@ class Zygote:
     def fork(self, packet, descriptors):
         name = packet["id"]
         try:
-            born = packet["box"]["cgroup"] == "born"
-            pid = jail.fork(self.stage, descriptors[2] if born else None)
+            pid = jail.fork(self.stage, descriptors[1] if len(descriptors) > 1 else None)
         except OSError as error:
             self.say(op="failed", id=name, reason=str(error))
             return
         if pid == 0:
-            leave(run, self.stage, packet, descriptors, self.control)
+            leave(become, self.stage, socket.socket(fileno=descriptors[0]))
         self.names[pid] = name
         self.say(op="started", id=name, pid=pid)
 
@@ -182,29 +181,35 @@ def send(number, processes):
             pass  # gone, or become another user by a program that may
 
 
-def run(stage, packet, descriptors, control):
-    """In the child: enter the box and become the instance."""
+def become(stage, door):
+    """In the child: wait at the door for a box and a program, enter the one and run the other."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    control.close()
-    probe = packet["op"] == "probe"
-    log = descriptors[0] if probe else descriptors[1]
-    null = os.open("/dev/null", os.O_RDONLY)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
-    members = descriptors[2] if packet["box"]["cgroup"] == "join" else None
+    null = os.open("/dev/null", os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(null, target)
+    # Nothing of the zygote's may stay open.
+    os.closerange(3, door.fileno())
+    os.closerange(door.fileno() + 1, 64)
+    bootstrap.prepare()
+    text, descriptors = receive(door)
+    door.close()
+    if not text:
+        return  # not needed any more
+    packet = json.loads(text.decode())
+    for target in (1, 2):
+        os.dup2(descriptors[1], target)
     try:
+        members = descriptors[2] if len(descriptors) > 2 else None
         code = jail.enter(stage, packet["box"], members)
     except OSError as error:
         os.write(2, str(error).encode())
         raise SystemExit(70) from None
-    if probe:
-        return
-    channel = socket.socket(fileno=descriptors[0])
-    # Nothing of the zygote's may stay open, least of all its namespace.
-    os.closerange(3, channel.fileno())
-    os.closerange(channel.fileno() + 1, 64)
-    bootstrap.run(channel, packet["program"], code)
+    if packet["program"] is None:
+        return  # only the box was to be tried
+    for descriptor in descriptors[1:]:
+        os.close(descriptor)
+    bootstrap.run(socket.socket(fileno=descriptors[0]), packet["program"], code)
 
 
 def leave(body, *arguments):
