@@ -285,24 +285,21 @@ def test_a_hundred_processes_at_once(level, cgroups):
 
 
 def test_a_process_forked_ahead_is_used_replaced_and_ended(level, cgroups):
-    own = 1 + (level is Level.USERNS)  # the zygote, and its parent at this level
-
     async def main():
         async with watched(level, cgroups, spares=1) as boxes:
-            await boxes.sandbox.warm(boxes.interpreter)
-            await wait_for(lambda: len(descendants(os.getpid())) == own + 1)
-            ahead = descendants(os.getpid())
+            zygote = await boxes.sandbox.warm(boxes.interpreter)
+            await wait_for(lambda: zygote.spares)
+            ahead = zygote.spares[0]
             async with boxes.start() as started:
+                assert started.process.pid == ahead.birth.started.result()
                 assert await started.do("answer = 'used'") == b"used"
-                await wait_for(lambda: len(descendants(os.getpid())) == own + 2)
-                assert ahead < descendants(os.getpid())
-            await wait_for(lambda: len(descendants(os.getpid())) == own + 1)
-            for pid in descendants(os.getpid()) - zygotes():
-                if not descendants(pid):
-                    os.kill(pid, signal.SIGKILL)
-                    await wait_for(lambda pid=pid: not alive({pid}))
+                await wait_for(lambda: zygote.spares)
+            killed = zygote.spares[0]
+            zygote.signal(killed.name, signal.SIGKILL)
+            await wait_for(killed.birth.exited.done)
             async with boxes.start() as started:
                 assert await started.do("answer = 'another'") == b"another"
+            await wait_for(lambda: zygote.spares)
 
     asyncio.run(main())
 

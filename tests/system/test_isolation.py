@@ -504,7 +504,6 @@ class TestEnd:
         assert Laboratory(laboratory.level, again, make_sdk(again)).do(name, "result = 1") == 1
         stop_without_a_trace(again)
 
-    @pytest.mark.xfail(strict=True, reason="nobody ends the orphans of a handler that is process 1")
     def test_orphans_that_end_leave_no_zombies(self, laboratory: Laboratory, subject: str) -> None:
         count = """
             import glob

@@ -156,6 +156,26 @@ def enter(stage, box, cgroup):
     return "/code"
 
 
+def guard(stage, main):
+    """Be the first process of a box: end when `main` does, and reap what it leaves behind.
+
+    Were the function itself the first process, it could not kill itself, and the children of its
+    children would stay zombies. Does not return.
+    """
+    if stage.root and stage.level != "userns":
+        # Not dumpable after this: the function, the same user, cannot look into us.
+        os.setgroups([])
+        os.setresgid(stage.gid, stage.gid, stage.gid)
+        os.setresuid(stage.uid, stage.uid, stage.uid)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(main, number))
+    pid = 0
+    while pid != main:
+        pid, status = os.wait()
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+
 # --- the stage ---------------------------------------------------------------------------------
 
 

@@ -125,11 +125,11 @@ class Zygote:
             if name is not None:
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
                 self.say(op="exited", id=name, status=code)
-            if self.stage.level == "none":
-                self.kill_orphans()
+                if self.stage.level == "none":
+                    self.kill_orphans()
 
     def kill_orphans(self):
-        """What a process of level none left behind is our child now; nobody else ends it."""
+        """What outlived the first process of its box is our child now; nobody else ends it."""
         for pid in children(os.getpid()):
             if pid not in self.names:
                 send(signal.SIGKILL, tree(pid))
@@ -191,6 +191,10 @@ def become(stage, door):
     # Nothing of the zygote's may stay open.
     os.closerange(3, door.fileno())
     os.closerange(door.fileno() + 1, 64)
+    main = os.fork()
+    if main:
+        door.close()
+        jail.guard(stage, main)
     bootstrap.prepare()
     text, descriptors = receive(door)
     door.close()
