@@ -320,7 +320,6 @@ def _enter_folder(stage, box):
     os.setsid()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     # As the first process of a PID namespace would, it keeps the daemons that its children start.
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     os.chdir(code)
     return code
 
