@@ -20,8 +20,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         # An `_`: the standard library's loop has no better place to see that it would wait.
         if not self._ready and not self._stopping:
-            assert self._scheduled, "everybody waits, and nothing is left that could happen"
-            self._now = max(self._now, self._scheduled[0]._when)
+            timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]
+            assert timers, "everybody waits, and nothing is left that could happen"
+            self._now = max(self._now, min(timers))
         super()._run_once()
 
 

@@ -442,7 +442,7 @@ def test_a_program_that_is_no_python_is_an_error_and_not_the_end(level):
     async def main():
         async with watched(level) as boxes:
             other = type(boxes.interpreter)((3, 11), "/bin/true")
-            with pytest.raises(SandboxFailed, match="has ended|ended before"):
+            with pytest.raises(SandboxFailed, match=r"has ended|ended before"):
                 await boxes.sandbox.warm(other)
 
     asyncio.run(main())
@@ -462,7 +462,8 @@ def test_everything_ends_when_the_server_is_killed(level):
 async def serve(level):
     async with open_boxes(level) as boxes, boxes.start() as started:
         await started.do(FAMILY)
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await asyncio.Event().wait()
 
 

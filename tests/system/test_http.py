@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -121,7 +122,7 @@ class Edge:
             create_function(self.sdk, code, function_name=name, timeout=60)
         for name in ("echo", "size", "large", "meet"):
             invoke(self.sdk, name, b"1")
-        self.descriptors = self.list_when_quiet(0)
+        self.descriptors: list[str] = []
 
     def list_descriptors(self) -> list[str]:
         """What the server has open."""
@@ -167,7 +168,9 @@ class Edge:
 
 @pytest.fixture(scope="module")
 def opened(start_server: Callable[..., ServerProcess]) -> Edge:
-    return Edge(start_server(env={**SHORT, "ANYFC_IDLE_S": "1"}))
+    edge = Edge(start_server(env={**SHORT, "ANYFC_IDLE_S": "1"}))
+    edge.descriptors = edge.list_when_quiet(0)
+    return edge
 
 
 @pytest.fixture(scope="class")
@@ -494,6 +497,19 @@ class TestConnections:
         for connection in idle:
             connection.close()
         assert invoke(sdk, name, b"hello")[1] == b"hello"
+
+    def test_a_low_limit_of_open_files_is_raised(
+        self, start_server: Callable[..., ServerProcess]
+    ) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            server = start_server(env={"ANYFC_MAX_CONNECTIONS": "500"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        limits = Path(f"/proc/{server.pid}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert int(line.split()[3]) >= min(1000, hard)
 
     def test_above_the_limit_clients_are_told_and_others_served(
         self, start_server: Callable[..., ServerProcess]

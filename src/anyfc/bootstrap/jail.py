@@ -319,7 +319,6 @@ def _enter_folder(stage, box):
         _drop(stage.uid, stage.gid)
     os.setsid()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # As the first process of a PID namespace would, it keeps the daemons that its children start.
     os.chdir(code)
     return code
 

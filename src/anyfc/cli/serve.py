@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 GARBAGE_OBJECTS = 20_000
 SWITCH_S = 0.0002
+FILES_PER_INSTANCE = 8
 
 IsolationOption = Annotated[
     str | None,
@@ -100,6 +101,7 @@ def _run(config: Config) -> None:
     from anyfc.identity.key import FILE_NAME
     from anyfc.server import open_server
 
+    _raise_file_limit(2 * config.max_connections + FILES_PER_INSTANCE * config.max_instances)
     os.umask(0o077)  # the data directory holds secrets; what instances may read is opened by name
 
     async def main() -> None:
@@ -131,6 +133,16 @@ def _run(config: Config) -> None:
             typer.echo("draining; a second signal ends at once", err=True)
 
     uvloop.run(main())
+
+
+def _raise_file_limit(files: int) -> None:
+    """Allow as many open files as the settings may need, or as many as the system allows."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        allowed = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def describe(server: "Server") -> list[str]:

@@ -186,14 +186,15 @@ class Instance:
         self._deadline = self._loop.time() + timeout_s
         self._set_alarm()
         try:
-            answer = await self._channel.ask(
-                kind, b'{"request_id":"%b"}' % request_id.encode(), event
-            )
+            try:
+                answer = await self._channel.ask(
+                    kind, b'{"request_id":"%b"}' % request_id.encode(), event
+                )
+            finally:
+                self._deadline = math.inf
         except ChannelClosed:
             status = await self.wait_exit()
             return TimedOut(timeout_s=timeout_s) if self._timed_out else Crashed(status=status)
-        finally:
-            self._deadline = math.inf
         if self._timed_out:
             await self.wait_exit()
             return TimedOut(timeout_s=timeout_s)
