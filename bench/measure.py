@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from bench.client import Subject, WrongAnswer, call
-from bench.process import Missing, below_zygotes, descendants, pss_bytes
+from bench.process import Missing, descendants, instance_processes, pss_bytes
 
 T = TypeVar("T")
 IDLE_S = 1.0  # longer than any grace after which a server puts an instance to rest
@@ -54,7 +54,7 @@ def instance_pss_bytes(subjects: Sequence[Subject]) -> float:
     for subject in subjects:
         call(subject)
     time.sleep(IDLE_S)
-    pids = below_zygotes(subjects[0].pid)
+    pids = instance_processes(subjects[0].pid)
     if not pids:
-        raise Missing("no process was found below a zygote")
+        raise Missing("no process of an instance was found; level none has no way to tell")
     return pss_bytes(pids) / len(subjects)

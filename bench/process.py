@@ -114,14 +114,19 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-def below_zygotes(pid: int) -> list[int]:
-    """The processes of a server's instances: all that its zygotes have forked."""
-    found: list[int] = []
+def instance_processes(pid: int) -> list[int]:
+    """The processes of a server's instances.
+
+    Those are the ones in a user namespace of their own, and the guard above each; what a zygote has
+    forked ahead of need is in none yet, and belongs to the server as the zygote does.
+    """
+    outside = os.readlink("/proc/self/ns/user")
+    found: set[int] = set()
     for child in descendants(pid):
         with suppress(OSError):
-            if child not in found and b"zygote.py" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found += descendants(child)
-    return found
+            if os.readlink(f"/proc/{child}/ns/user") != outside:
+                found |= {child, int(Path(f"/proc/{child}/stat").read_text().split()[3])}
+    return sorted(found)
 
 
 def busy_cores(during_s: float) -> float:

@@ -138,7 +138,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 )
                 async with (
                     _open_control(parts, data_dir) as control,
-                    _open_chores(sandbox, packages, catalog, scheduler, interpreters),
+                    _open_chores(sandbox, packages, logs, catalog, scheduler, interpreters),
                     open_http(
                         Gateway(invoke, control, keys),
                         host=config.host,
@@ -345,18 +345,19 @@ def _short(folder: Path) -> Path | None:
 async def _open_chores(
     sandbox: Sandbox,
     packages: Packages,
+    logs: Logs,
     catalog: Catalog,
     scheduler: Scheduler,
     interpreters: list[Interpreter],
 ) -> AsyncIterator[None]:
-    """What is done behind everybody's back: zygotes warmed before they are needed, code swept."""
+    """What nobody waits for: zygotes warmed before they are needed, what is left behind swept."""
     async with asyncio.TaskGroup() as group:
         changed = asyncio.Event()
         changed.set()
         catalog.watch(lambda name: changed.set())
         chores = [
             group.create_task(_warm(sandbox, catalog, interpreters, changed), name="warm"),
-            group.create_task(_sweep(packages, catalog, scheduler), name="sweep"),
+            group.create_task(_sweep(packages, logs, catalog, scheduler), name="sweep"),
         ]
         try:
             yield
@@ -380,12 +381,13 @@ async def _warm(
                     warmed.add(interpreter)
 
 
-async def _sweep(packages: Packages, catalog: Catalog, scheduler: Scheduler) -> None:
+async def _sweep(packages: Packages, logs: Logs, catalog: Catalog, scheduler: Scheduler) -> None:
     while True:
         try:
             await packages.sweep(catalog.digests() | scheduler.digests())
+            await logs.sweep(catalog.names() | scheduler.names())
         except OSError:  # a full disk, for one: no reason to stop serving
-            log.exception("code not swept")
+            log.exception("what was deleted is not swept")
         await asyncio.sleep(SWEEP_S)
 
 

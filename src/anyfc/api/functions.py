@@ -57,6 +57,7 @@ async def create(request: Request, parts: Parts) -> Response:
     described = make(sent, function_id=parts.new_id(), now=parts.now())
     function = replace(described, code=await add_code(sent.package, parts))
     await parts.functions.create(function)
+    await parts.logs.remove(function.name)  # of an earlier function of that name
     parts.announce(function)
     return answer_function(function, parts)
 

@@ -188,6 +188,12 @@ class Logs:
             del self._dropped[function]
             await self._on_thread(self._forget, function)
 
+    async def sweep(self, kept: set[str]) -> None:
+        """Delete the logs of all functions but these."""
+        for function in await self._on_thread(self._segments.functions):
+            if function not in kept:
+                await self.remove(function)
+
     def _drop_oldest(self) -> None:
         while self._buffered_bytes > self._buffer_bytes:
             record = self._buffer.popleft()

@@ -125,6 +125,13 @@ class Segments:
             for page in read_pages(segment_path(self._path(function), number), size_bytes):
                 yield find_entries(page, since=since, request_id=request_id)
 
+    def functions(self) -> list[str]:
+        """Name the functions that have a log."""
+        try:
+            return os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+
     def remove(self, function: str) -> None:
         """Delete the function's log, if it has one."""
         self._shut(function)

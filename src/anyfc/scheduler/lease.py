@@ -131,6 +131,10 @@ class Scheduler:
         """Return the digests of the code that instances may still be started from."""
         return {pool.function.code.digest for pool in self._pools.values() if pool.function.code}
 
+    def names(self) -> set[str]:
+        """Return the functions that still have instances, or callers who wait for one."""
+        return {version.function for version in self._pools}
+
     # --- starting ---
 
     def _grow(self, pool: Pool) -> None:

@@ -77,6 +77,9 @@ class Catalog:
         """Return the digests of all code that functions refer to."""
         return {function.code.digest for function, _ in self._entries.values() if function.code}
 
+    def names(self) -> set[str]:
+        return set(self._names)
+
     def runtimes(self) -> set[str]:
         """Return the runtimes that functions use."""
         return {function.runtime for function, _ in self._entries.values()}

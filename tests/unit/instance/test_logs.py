@@ -287,3 +287,14 @@ def test_a_thousand_functions_keep_their_logs_apart(tmp_path: Path) -> None:
             assert await messages(logs.read(f"f{n}")) == [b"%d %d" % (n, r) for r in range(3)]
 
     with_logs(tmp_path, scenario)
+
+
+def test_a_sweep_deletes_the_logs_of_functions_that_are_not_kept(tmp_path):
+    async def run():
+        async with open_logs(tmp_path, limit_bytes=LIMIT_BYTES) as logs:
+            for name in ("kept", "gone"):
+                logs.write(name, "r", "i", [b"line"])
+            await logs.sweep({"kept"})
+            return [len([entry async for entry in logs.read(name)]) for name in ("kept", "gone")]
+
+    assert asyncio.run(run()) == [1, 0]
