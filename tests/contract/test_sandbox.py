@@ -342,7 +342,7 @@ def test_a_caller_who_gives_up_at_any_moment_leaves_nothing_behind(level, cgroup
                 await asyncio.wait([task])
                 task.cancel()
                 assert open_descriptors() == ours
-                assert len(descendants(os.getpid())) == 1 + (level is Level.USERNS)
+                await wait_for(lambda: len(descendants(os.getpid())) == 1 + (level is Level.USERNS))
             async with boxes.start() as started:
                 assert await started.do("answer = 'well'") == b"well"
 

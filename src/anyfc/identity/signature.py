@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from anyfc.errors import AccessDenied, MissingRequiredHeader, SignatureNotMatch
@@ -28,6 +28,7 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _MUST_BE_SIGNED = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
 
+_START = ALGORITHM + b" Credential="
 _PARTS = [b"Credential", b"SignedHeaders", b"Signature"]
 _DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
@@ -61,21 +62,18 @@ def verify(
         raise AccessDenied(
             "x-acs-content-sha256 must be the SHA-256 of the body as 64 lower-case hex digits"
         )
-    signed = names.split(b";")
-    if not _MUST_BE_SIGNED.issubset(signed):
-        missing = b", ".join(sorted(_MUST_BE_SIGNED.difference(signed))).decode()
-        raise AccessDenied(f"the header {missing} must be signed")
+    signed = _read_names(names)
     token = found.get(b"x-acs-security-token", b"").strip()
-    if token and b"x-acs-security-token" not in signed:
+    if token and b"x-acs-security-token" not in signed.names:
         raise AccessDenied("the header x-acs-security-token must be signed")
     _check_date(date, now)
     key = keys.find(credential.decode("latin-1"), token.decode("latin-1"), now)
     try:
-        lines = [name + b":" + found[name].strip() + b"\n" for name in signed]
+        headers_text = signed.fill(found)
     except KeyError as error:
         name = error.args[0].decode("latin-1")
         raise AccessDenied(f"the header {name} is listed as signed but was not sent") from None
-    expected = _signature(key.secret, method, target, b"".join(lines), names, claimed)
+    expected = _signature(key.secret, method, target, headers_text, claimed)
     if not hmac.compare_digest(expected.encode(), signature):
         raise SignatureNotMatch()
     return key.caller
@@ -105,9 +103,10 @@ def sign(
     found = _by_name(headers)
     signed = sorted(found)
     names = b";".join(signed)
-    lines = b"".join([name + b":" + found[name].strip() + b"\n" for name in signed])
     claimed = found[b"x-acs-content-sha256"].strip()
-    signature = _signature(access_key_secret.encode(), method, target, lines, names, claimed)
+    signature = _signature(
+        access_key_secret.encode(), method, target, _read_names(names).fill(found), claimed
+    )
     return b"%b Credential=%b,SignedHeaders=%b,Signature=%b" % (
         ALGORITHM,
         access_key_id.encode(),
@@ -140,13 +139,33 @@ def canonical_query(query: bytes) -> bytes:
     return b"&".join([key + b"=" + quote_from_bytes(value, "").encode() for key, value in pairs])
 
 
-def _signature(
-    secret: bytes, method: bytes, target: bytes, lines: bytes, names: bytes, payload: bytes
-) -> str:
+def _signature(secret: bytes, method: bytes, target: bytes, headers: bytes, payload: bytes) -> str:
     path, _, query = target.partition(b"?")
-    request = b"\n".join((method, path or b"/", canonical_query(query), lines, names, payload))
+    request = b"\n".join((method, path or b"/", canonical_query(query), headers, payload))
     text = ALGORITHM + b"\n" + hashlib.sha256(request).hexdigest().encode()
     return hmac.digest(secret, text, "sha256").hex()
+
+
+class _Signed(NamedTuple):
+    """What follows from a list of signed headers alone; `template` takes their values."""
+
+    names: list[bytes]
+    template: bytes
+
+    def fill(self, found: Mapping[bytes, bytes]) -> bytes:
+        """Return the canonical headers and their list. Raises KeyError for one that is missing."""
+        return self.template % tuple(map(bytes.strip, map(found.__getitem__, self.names)))
+
+
+@lru_cache(maxsize=256)  # a client signs the same headers each time
+def _read_names(names: bytes) -> _Signed:
+    listed = names.split(b";")
+    if not _MUST_BE_SIGNED.issubset(listed):
+        missing = b", ".join(sorted(_MUST_BE_SIGNED.difference(listed))).decode()
+        raise AccessDenied(f"the header {missing} must be signed")
+    escaped = names.replace(b"%", b"%%")
+    lines = b"".join([name + b":%b\n" for name in escaped.split(b";")])
+    return _Signed(listed, lines + b"\n" + escaped)
 
 
 def _by_name(headers: Headers) -> dict[bytes, bytes]:
@@ -162,8 +181,13 @@ def _by_name(headers: Headers) -> dict[bytes, bytes]:
 def _parse_authorization(value: bytes | None) -> tuple[bytes, bytes, bytes]:
     if not value:
         raise MissingRequiredHeader("Authorization")
-    algorithm, *rest = value.split(None, 1)
-    parts = [part.partition(b"=") for part in b"".join(rest).split(b",")]
+    # As all clients known to us write it; then, as tolerantly as it can be read.
+    start, _, rest = value.partition(b",SignedHeaders=")
+    names, _, signature = rest.partition(b",Signature=")
+    if start.startswith(_START) and start != _START and names and signature.isalnum():
+        return start[len(_START) :], names, signature
+    algorithm, *rest_of_it = value.split(None, 1)
+    parts = [part.partition(b"=") for part in b"".join(rest_of_it).split(b",")]
     if algorithm == ALGORITHM and [name.strip() for name, _, _ in parts] == _PARTS:
         credential, names, signature = [text.strip() for _, _, text in parts]
         if credential and names and signature:

@@ -190,6 +190,7 @@ class Logs:
 
     async def sweep(self, kept: set[str]) -> None:
         """Delete the logs of all functions but these."""
+        await self._flush()
         for function in await self._on_thread(self._segments.functions):
             if function not in kept:
                 await self.remove(function)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -274,15 +274,17 @@ class Sandbox:
             while not zygote.gone.done():
                 # Not at once: whoever took the last one has better use for the processors.
                 await asyncio.wait((zygote.gone,), timeout=SPARE_AFTER_S)
-                with suppress(SandboxFailed, OSError):  # whoever needs a process will be told
+                for spare in [spare for spare in zygote.spares if spare.birth.exited.done()]:
+                    zygote.spares.remove(spare)
+                    await _finish(spare.clear())
+                with suppress(SandboxFailed):  # whoever needs a process will be told
                     while len(zygote.spares) < self.spares:
                         zygote.spares.append(self._make_blank(zygote))
                 zygote.spare_taken = asyncio.get_running_loop().create_future()
                 events = (zygote.gone, zygote.spare_taken)
                 await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            while zygote.spares:
-                await _finish(zygote.spares.popleft().clear())
+            await _finish(_clear_all(zygote.spares))
 
     def make_scratch(self, name: str) -> str | None:
         """Return a new private folder for an instance of a level that needs one."""
@@ -329,22 +331,20 @@ class Sandbox:
         self, interpreter: Interpreter, box: Box, program: dict[str, Any]
     ) -> AsyncIterator[Process]:
         """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
-        zygote = await self.warm(interpreter)
-        async with self._take_blank(zygote, box.scratch) as blank:
+        async with self._take_blank(interpreter, box.scratch) as blank:
             with _translated(), _Ends() as ends:
-                pid = await zygote.wait_started(blank.birth)
+                pid = await blank.zygote.wait_started(blank.birth)
                 blank.become(box, program, ends)
                 channel, log_end = ends.take_ours()
             yield Process(
-                blank.name, pid, channel, log_end, blank.birth.exited, zygote, blank.cgroup
+                blank.name, pid, channel, log_end, blank.birth.exited, blank.zygote, blank.cgroup
             )
 
     async def probe(self, interpreter: Interpreter, box: Box) -> None:
         """Try whether a box can be entered. Raises SandboxFailed with the reason."""
-        zygote = await self.warm(interpreter)
-        async with self._take_blank(zygote, box.scratch) as blank:
+        async with self._take_blank(interpreter, box.scratch) as blank:
             with _translated(), _Ends() as ends:
-                await zygote.wait_started(blank.birth)
+                await blank.zygote.wait_started(blank.birth)
                 blank.become(box, None, ends)
                 await asyncio.wait((blank.birth.exited,), timeout=READY_WITHIN_S)
                 if not blank.birth.exited.done():
@@ -353,44 +353,46 @@ class Sandbox:
                     raise SandboxFailed(ends.read_log() or f"status {status} in an empty box")
 
     @asynccontextmanager
-    async def _take_blank(self, zygote: Zygote, scratch: str | None) -> AsyncIterator["_Blank"]:
+    async def _take_blank(
+        self, interpreter: Interpreter, scratch: str | None
+    ) -> AsyncIterator["_Blank"]:
         """Yield a blank for a box; all that the box leaves on the machine is gone on leaving."""
-        blank = zygote.spares.popleft() if zygote.spares else None
+        blank = None
         try:
-            if blank is not None and blank.birth.exited.done():
-                await _finish(blank.clear())
-                blank = None
+            zygote = await self.warm(interpreter)
+            alive = (spare for spare in zygote.spares if not spare.birth.exited.done())
+            blank = next(alive, None)
             if blank is None:
-                with _translated():
-                    blank = self._make_blank(zygote)
+                blank = self._make_blank(zygote)
+            else:
+                zygote.spares.remove(blank)
             _settle(zygote.spare_taken, None)
             yield blank
         finally:
             await _finish(_clear(blank, scratch))
 
     def _make_blank(self, zygote: Zygote) -> "_Blank":
-        """Ask for a process that waits for its box. Raises SandboxFailed, OSError."""
+        """Ask for a process that waits for its box. Raises SandboxFailed."""
         self._made += 1
         name = f"{os.getpid()}-{self._made}"
-        cgroup = self.cgroups.make(name) if self.cgroups else None
-        door, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A process with fewer rights than ours cannot be forked into a group that is ours.
-        folder = cgroup.open_folder() if cgroup and self.level is not Level.USERNS else None
-        try:
-            descriptors = [inside.fileno()] if folder is None else [inside.fileno(), folder]
+        with _translated(), ExitStack() as undo, ExitStack() as theirs:
+            door, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.enter_context(door)
+            descriptors = [theirs.enter_context(inside).fileno()]
+            cgroup = self.cgroups.make(name) if self.cgroups else None
+            must_join = False
+            if cgroup is not None:
+                undo.callback(cgroup.remove)
+                # A process with fewer rights than ours cannot be forked into a group that is ours.
+                folder = cgroup.open_folder() if self.level is not Level.USERNS else None
+                if folder is None:
+                    must_join = True
+                else:
+                    theirs.callback(os.close, folder)
+                    descriptors.append(folder)
             birth = zygote.fork(name, descriptors)
-        except BaseException:
-            door.close()
-            if cgroup:
-                cgroup.remove()
-            raise
-        finally:
-            inside.close()
-            if folder is not None:
-                os.close(folder)
-        return _Blank(
-            name, zygote, birth, door, cgroup, must_join=cgroup is not None and folder is None
-        )
+            undo.pop_all()
+        return _Blank(name, zygote, birth, door, cgroup, must_join)
 
 
 @dataclass(slots=True)
@@ -425,6 +427,11 @@ class _Blank:
                 log.error("a process cannot be ended", extra={"process": self.name})
         if self.cgroup is not None and not await asyncio.to_thread(self.cgroup.remove):
             log.error("a control group cannot be removed", extra={"process": self.name})
+
+
+async def _clear_all(blanks: "deque[_Blank]") -> None:
+    while blanks:
+        await blanks.popleft().clear()
 
 
 async def _clear(blank: _Blank | None, scratch: str | None) -> None:
