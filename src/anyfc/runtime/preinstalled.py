@@ -8,6 +8,8 @@ Source: "Runtime environments" in the Function Compute documentation, the tables
 
 from collections.abc import Mapping, Sequence
 
+from anyfc.runtime.table import PYTHON
+
 # Runtime → distribution → the version that the cloud has; the nearest one where the published
 # version does not exist (pyOpenSSL, PyMySQL, alibabacloud-sts20150401) or is gone (opencv-python).
 PREINSTALLED: Mapping[str, Mapping[str, str]] = {
@@ -128,3 +130,56 @@ PREINSTALLED: Mapping[str, Mapping[str, str]] = {
         "Wand": "0.6.11",
     },
 }
+
+# Distribution → the names under which it, and what comes with it, is imported; where it is not
+# listed: its own name in small letters, with `_` for `-`.
+_IMPORTS: Mapping[str, Sequence[str]] = {
+    "aliyun-fc": ("fc",),
+    "aliyun-fc2": ("fc2",),
+    "aliyun-log-python-sdk": ("aliyun",),
+    "aliyun-mns": ("mns",),
+    "opencv-python": ("cv2", "numpy"),
+    "Pillow": ("PIL",),
+    "protobuf": ("google",),
+    "pycryptodome": ("Crypto",),
+    "pydatahub": ("datahub",),
+    "pyOpenSSL": ("OpenSSL",),
+    "python-dateutil": ("dateutil",),
+}
+_SDK = ("Tea", "alibabacloud_credentials", "alibabacloud_tea_openapi", "alibabacloud_tea_util")
+
+
+def _imports(distribution: str) -> Sequence[str]:
+    own = distribution.lower().replace("-", "_")
+    if distribution.startswith("alibabacloud-"):
+        return (own, *_SDK)
+    if distribution.startswith("aliyun-python-sdk-"):
+        return ("aliyunsdkcore", "aliyunsdk" + distribution.rpartition("-")[2])
+    return _IMPORTS.get(distribution, (own,))
+
+
+# Runtime → the top-level names that functions import from what the cloud brings.
+NAMES: Mapping[str, Sequence[str]] = {
+    runtime: sorted({name for distribution in versions for name in _imports(distribution)})
+    for runtime, versions in PREINSTALLED.items()
+}
+
+
+def requirements(runtime: str, version: tuple[int, int], only: Sequence[str] = ()) -> list[str]:
+    """Return what pip is asked for: on the runtime's own Python exactly what the cloud has, on
+    another one no older versions, because those are rarely made for it.
+
+    `only` names distributions, in any spelling. Raises ValueError for one that is not there.
+    """
+    there = PREINSTALLED[runtime]
+    known = {_normal(name): name for name in there}
+    for name in only:
+        if _normal(name) not in known:
+            raise ValueError(f"{runtime} does not bring '{name}'; it brings {', '.join(there)}")
+    chosen = [known[_normal(name)] for name in only] or list(there)
+    sign = "==" if version == PYTHON[runtime] else ">="
+    return [f"{name}{sign}{there[name]}" for name in dict.fromkeys(chosen)]
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
