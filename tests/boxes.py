@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fake_instances import make_function
+from support import descendants
 
 from anyfc.runtime.channel import Channel, open_channel
 from anyfc.runtime.context import Credentials, Place, build_program
@@ -160,3 +161,15 @@ async def wait_for(condition: Callable[[], Any], within_s: float = 10.0) -> None
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  # of other processes, which set no events
             await asyncio.sleep(0.002)
+
+
+def zygotes():
+    """The zygotes that this process has started; other tests may have left a server running."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {
+        int(pid) for pid in children if b"serve" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
+
+
+def below_zygotes():
+    return set().union(*(descendants(pid) for pid in zygotes()))

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from boxes import open_boxes, open_cgroups, wait_for
+from boxes import below_zygotes, open_boxes, open_cgroups, wait_for, zygotes
 from support import descendants, wait_until
 
 from anyfc.runtime.channel import ChannelClosed
@@ -82,15 +82,6 @@ def sleepers(pid):
     return found
 
 
-def zygotes():
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return {int(pid) for pid in children}
-
-
-def below_zygotes():
-    return set().union(*(descendants(pid) for pid in zygotes()))
-
-
 def open_descriptors(pid="self"):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -147,7 +138,7 @@ def test_everything_that_a_process_started_ends_with_it(level, cgroups):
         async with watched(level, cgroups) as boxes:
             async with boxes.start() as started:
                 await started.do(FAMILY)
-                family = sleepers(os.getpid())
+                family = set().union(*map(sleepers, zygotes()))
                 assert len(family) == 2
             await wait_for(lambda: not alive(family))
 
@@ -158,7 +149,7 @@ def test_daemons_end_when_their_process_ends_by_itself(level):
     async def main():
         async with watched(level) as boxes, boxes.start() as started:
             await started.do(FAMILY)
-            family = sleepers(os.getpid())
+            family = set().union(*map(sleepers, zygotes()))
             with pytest.raises(ChannelClosed):
                 await started.do("import os; os._exit(3)")
             assert await started.process.exited == 3
@@ -219,7 +210,7 @@ def test_a_frozen_process_ends_all_the_same(level, cgroups):
         async with watched(level, cgroups) as boxes:
             async with boxes.start() as started:
                 await started.do(FAMILY)
-                family = sleepers(os.getpid())
+                family = set().union(*map(sleepers, zygotes()))
                 started.process.freeze()
             assert started.process.exited.done()
             await wait_for(lambda: not alive(family))
@@ -342,7 +333,9 @@ def test_a_caller_who_gives_up_at_any_moment_leaves_nothing_behind(level, cgroup
                 await asyncio.wait([task])
                 task.cancel()
                 assert open_descriptors() == ours
-                await wait_for(lambda: len(descendants(os.getpid())) == 1 + (level is Level.USERNS))
+                await wait_for(
+                    lambda: len(zygotes() | below_zygotes()) == 1 + (level is Level.USERNS)
+                )
             async with boxes.start() as started:
                 assert await started.do("answer = 'well'") == b"well"
 
@@ -362,7 +355,7 @@ def test_being_cancelled_twice_does_not_keep_a_process_from_ending(level, cgroup
 
             task = asyncio.create_task(live())
             await entered.wait()
-            family = sleepers(os.getpid())
+            family = set().union(*map(sleepers, zygotes()))
             while not task.done():
                 task.cancel()
                 await asyncio.sleep(0)

@@ -7,22 +7,21 @@ import os
 import socket
 import subprocess
 import zipfile
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from itertools import count
 
 import pytest
 import uvloop
-from boxes import UID, open_boxes, open_cgroups, wait_for
+from boxes import UID, below_zygotes, open_boxes, open_cgroups, wait_for, zygotes
 from fake_instances import make_function, make_policy, version_of
-from support import descendants
 
 from anyfc.errors import FunctionComputeError
-from anyfc.instance import lifecycle
 from anyfc.instance.code import Packages
 from anyfc.instance.lifecycle import open_instance
 from anyfc.instance.logs import open_logs
 from anyfc.instance.spec import Specs
 from anyfc.model.invocation import Invocation, Returned
+from anyfc.runtime import channel
 from anyfc.runtime.context import Credentials, Place
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import V2
@@ -39,8 +38,7 @@ STEPS = (
     (socket, "send_fds"),
     (socket, "socketpair"),
     (subprocess, "Popen"),
-    (lifecycle, "Output"),
-    (lifecycle, "open_channel"),
+    (channel, "Channel"),
 )
 MOST_STEPS = 60
 
@@ -53,10 +51,15 @@ class Faults:
         self._happen = happen
         self._taken = 0
         self._armed = False
+        self.broken = None
+        self.task = None
 
     @property
     def happened(self):
         return self._taken >= self._nth
+
+    def __repr__(self):
+        return f"step {self._nth}: {self.broken}"
 
     @contextmanager
     def armed(self):
@@ -69,6 +72,7 @@ class Faults:
             if self._armed:
                 self._taken += 1
                 if self._taken == self._nth:
+                    self.broken = call
                     self._happen()
             return call(*arguments, **settings)
 
@@ -104,6 +108,11 @@ class Stand:
             new_id=lambda: f"c-{next(self._numbers)}",
         )
 
+    async def flush(self):
+        """Have the log file opened, which then stays open."""
+        async for _ in self._logs.read("f"):
+            pass
+
     def scheduler(self):
         def opened(function, born):
             stack = AsyncExitStack()
@@ -130,9 +139,7 @@ class Stand:
         return open_scheduler(make_policy(freeze_after_s=1000.0), opened)
 
     async def invoke(self, scheduler):
-        request = Invocation(
-            request_id="1-2-3", function="f", qualifier="LATEST", payload=b"well"
-        )
+        request = Invocation(request_id="1-2-3", function="f", qualifier="LATEST", payload=b"well")
         async with scheduler.lease(self.function, version_of(self.function)) as instance:
             report = await instance.run(request)
             assert report.result == Returned(body=b"well")
@@ -143,20 +150,26 @@ async def open_stand(stack, level, cgroups, tmp_path):
     logs = await stack.enter_async_context(open_logs(tmp_path / "logs", limit_bytes=1 << 20))
     owner = UID if os.geteuid() == 0 else None
     trees = boxes.code.parent / "trees"
-    packages = Packages(
-        Blobs(tmp_path / "blobs"), trees, uid=owner, gid=owner, limit_bytes=1 << 20
-    )
+    packages = Packages(Blobs(tmp_path / "blobs"), trees, uid=owner, gid=owner, limit_bytes=1 << 20)
     for folder in (trees, *trees.iterdir()):
         folder.chmod(0o711)
     code = await packages.add(package(), checksum=None)
     return Stand(boxes, logs, packages, code)
 
 
+def open_files():
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{number}").partition(":")[0])
+    return sorted(found)
+
+
 def measure(stand, cgroups):
     """What there is on the machine that a cold start may add to."""
     groups = [path.name for path in cgroups.folder.iterdir() if path.is_dir()] if cgroups else []
     scratch = [path.name for path in stand.boxes.sandbox.folder.glob("c-*")]
-    return len(os.listdir("/proc/self/fd")), len(descendants(os.getpid())), groups, scratch
+    return open_files(), len(below_zygotes()), groups, scratch
 
 
 def play(main):
@@ -187,7 +200,9 @@ async def check(stand, cgroups, before, faults):
         if not task.cancelled() and (error := task.exception()):
             assert isinstance(error, FunctionComputeError), error
         await stand.invoke(scheduler)  # the next one is served
-    await wait_for(lambda: measure(stand, cgroups) == before)
+    with suppress(TimeoutError):
+        await wait_for(lambda: measure(stand, cgroups) == before)
+    assert measure(stand, cgroups) == before, faults
 
 
 @pytest.mark.parametrize("how", ["refused", "cancelled"])
@@ -199,6 +214,7 @@ def test_a_cold_start_that_breaks_at_any_step_leaves_nothing_behind(
             stand = await open_stand(stack, level, cgroups, tmp_path)
             async with stand.scheduler() as scheduler:
                 await stand.invoke(scheduler)
+            await stand.flush()
             before = measure(stand, cgroups)
             for nth in range(1, MOST_STEPS):
                 happen = refuse if how == "refused" else lambda: faults.task.cancel()  # noqa: B023
@@ -215,9 +231,7 @@ def test_a_cold_start_that_breaks_at_any_step_leaves_nothing_behind(
     play(main())
 
 
-def test_a_first_start_that_breaks_at_any_step_leaves_nothing_behind(
-    level, tmp_path, monkeypatch
-):
+def test_a_first_start_that_breaks_at_any_step_leaves_nothing_behind(level, tmp_path, monkeypatch):
     async def round_with(faults, folder):
         async with AsyncExitStack() as stack:
             stand = await open_stand(stack, level, None, folder)
@@ -230,17 +244,17 @@ def test_a_first_start_that_breaks_at_any_step_leaves_nothing_behind(
                 await stand.invoke(scheduler)
 
     async def main():
-        fresh = len(os.listdir("/proc/self/fd"))
+        await round_with(Faults(MOST_STEPS, refuse), tmp_path / "0")
+        await wait_for(lambda: not zygotes())
+        fresh = open_files()
         for nth in range(1, MOST_STEPS):
             faults = Faults(nth, refuse)
-            folder = tmp_path / str(nth)
-            folder.mkdir()
             with monkeypatch.context() as patch:
                 for module, name in STEPS:
                     patch.setattr(module, name, faults.wrap(getattr(module, name)))
-                await round_with(faults, folder)
-            await wait_for(lambda: not descendants(os.getpid()))
-            assert len(os.listdir("/proc/self/fd")) == fresh
+                await round_with(faults, tmp_path / str(nth))
+            await wait_for(lambda: not zygotes())
+            assert open_files() == fresh
             if not faults.happened:
                 break
         assert 8 < nth < MOST_STEPS - 1

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("anyfc.cli.show", "show"),
     "delete": ("anyfc.cli.show", "delete"),
     "doctor": ("anyfc.cli.serve", "doctor"),
+    "modules": ("anyfc.cli.modules", "modules"),
     "demo": ("anyfc.cli.demo.run", "demo"),
 }
 

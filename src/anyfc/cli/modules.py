@@ -1,7 +1,6 @@
 """`anyfc modules`: install the modules that the cloud's Python runtimes bring."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anyfc.cli.connection import DataDirOption, fail, read_settings
+from anyfc.cli.deploy import waiting
 
 if TYPE_CHECKING:
     from anyfc.config import Config
@@ -48,7 +48,8 @@ def modules(
     typer.echo(f"installing {len(wanted)} modules and what they need for {interpreter}", err=True)
     folder = config.data_dir / "modules" / "python{}.{}".format(*interpreter.version)
     try:
-        installed = install(pip, wanted, folder)
+        with waiting("pip is at work"):
+            installed = install(pip, wanted, folder)
     except OSError as error:
         fail(doing, str(error))
     if not installed:
@@ -92,10 +93,11 @@ def find_pip(interpreter: "Interpreter") -> list[str] | None:
 def install(pip: Sequence[str], wanted: Sequence[str], folder: Path) -> bool:
     """Let pip fill a new folder, and put it in the place of `folder` when pip has succeeded."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.chmod(0o711)  # functions run as another user, who passes through
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
         fresh, old = Path(scratch) / "fresh", Path(scratch) / "old"
         options = ["--quiet", "--disable-pip-version-check", "--target", str(fresh)]
-        # Functions run as another user, who must be able to read what this one installs.
+        # That user must be able to read what this one installs.
         done = subprocess.run([*pip, "install", *options, *wanted], umask=0o022)
         if done.returncode:
             return False

@@ -36,7 +36,11 @@ class Output:
         self._tail: list[bytes] | None = None
         self._open = True
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pipe, self._read)
+        try:
+            self._loop.add_reader(pipe, self._read)
+        except OSError:
+            os.close(pipe)
+            raise
 
     def begin(self, request_id: str, line: bytes, *, keep_tail: bool) -> None:
         """Count what follows to a request; `line` marks its start."""

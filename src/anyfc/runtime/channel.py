@@ -146,8 +146,9 @@ class Channel(asyncio.Protocol):
 @asynccontextmanager
 async def open_channel(end: socket.socket) -> AsyncIterator[Channel]:
     """Speak through `end`, which is closed on leaving."""
-    _, channel = await asyncio.get_running_loop().create_unix_connection(Channel, sock=end)
-    try:
-        yield channel
-    finally:
-        channel.close()
+    with end:
+        _, channel = await asyncio.get_running_loop().create_unix_connection(Channel, sock=end)
+        try:
+            yield channel
+        finally:
+            channel.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
+from anyfc.runtime.preinstalled import NAMES
 
 SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:/opt/bin"
 DEBIAN_10_AND_OLDER = ("python3", "python3.9", "python3.10")
@@ -74,6 +75,7 @@ def build_program(
             "tracing": {"span_context": "", "jaeger_endpoint": "", "span_baggages": ""},
         },
         "modules": modules,
+        "preinstalled": NAMES[function.runtime],
     }
 
 

@@ -3,7 +3,7 @@
 Functions rely on them without packing them. Here they are an extra: `anyfc modules` installs them,
 and a function that misses one is told so in its log.
 
-Source: "Runtime environments" in the Function Compute documentation, the tables of built-in modules.
+Source: the tables of built-in modules in the Function Compute documentation of each runtime.
 """
 
 from collections.abc import Mapping, Sequence

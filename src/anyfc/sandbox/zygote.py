@@ -287,11 +287,15 @@ class Sandbox:
             await _finish(_clear_all(zygote.spares))
 
     def make_scratch(self, name: str) -> str | None:
-        """Return a new private folder for an instance of a level that needs one."""
+        """Return a new private folder for an instance of a level that needs one.
+
+        Raises SandboxFailed.
+        """
         if self.level is not Level.NONE:
             return None
         scratch = self.folder / name
-        scratch.mkdir(mode=0o700)
+        with _translated():
+            scratch.mkdir(mode=0o700)
         return str(scratch)
 
     def close(self) -> None:
@@ -300,17 +304,16 @@ class Sandbox:
 
     @asynccontextmanager
     async def _open_zygote(self, interpreter: Interpreter) -> AsyncIterator[Zygote]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            try:
+        with _translated(), ExitStack() as undo:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.enter_context(ours)
+            with theirs:
+                number = theirs.fileno()
                 process = subprocess.Popen(
                     [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
                     pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
                 )  # fmt: skip
-            except OSError as error:
-                ours.close()
-                raise SandboxFailed(f"{interpreter}: {error}") from error
+            undo.pop_all()
         zygote = Zygote(interpreter, ours)
         stage = self.folder / f"stage-{process.pid}"
         try:
@@ -332,7 +335,7 @@ class Sandbox:
     ) -> AsyncIterator[Process]:
         """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
         async with self._take_blank(interpreter, box.scratch) as blank:
-            with _translated(), _Ends() as ends:
+            with _translated(), _open_ends() as ends:
                 pid = await blank.zygote.wait_started(blank.birth)
                 blank.become(box, program, ends)
                 channel, log_end = ends.take_ours()
@@ -343,7 +346,7 @@ class Sandbox:
     async def probe(self, interpreter: Interpreter, box: Box) -> None:
         """Try whether a box can be entered. Raises SandboxFailed with the reason."""
         async with self._take_blank(interpreter, box.scratch) as blank:
-            with _translated(), _Ends() as ends:
+            with _translated(), _open_ends() as ends:
                 await blank.zygote.wait_started(blank.birth)
                 blank.become(box, None, ends)
                 await asyncio.wait((blank.birth.exited,), timeout=READY_WITHIN_S)
@@ -464,25 +467,20 @@ def _translated() -> Iterator[None]:
         raise SandboxFailed(str(error)) from error
 
 
+@dataclass(slots=True)
 class _Ends:
-    """Both ends of a process's channel and log; what was not taken is closed."""
+    """Both ends of a process's channel and log."""
 
-    def __enter__(self) -> "_Ends":
-        self._log, self.their_log = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._channel, self.their_channel = socket.socketpair()
-        except OSError:
-            os.close(self._log)
-            os.close(self.their_log)
-            raise
-        os.set_blocking(self._log, False)
-        self._kept = [self.their_log]
-        self._taken = False
-        return self
+    their_channel: socket.socket
+    their_log: int
+    _channel: socket.socket
+    _log: int
+    _ours: ExitStack
+    _theirs: ExitStack
 
     def keep(self, descriptor: int) -> int:
-        """Close this one too."""
-        self._kept.append(descriptor)
+        """Close this one with theirs."""
+        self._theirs.callback(os.close, descriptor)
         return descriptor
 
     def read_log(self) -> str:
@@ -493,17 +491,23 @@ class _Ends:
             return ""
 
     def take_ours(self) -> tuple[socket.socket, int]:
-        self._taken = True
-        self._channel.setblocking(False)
+        """Return channel and log; they stay open."""
+        self._ours.pop_all()
         return self._channel, self._log
 
-    def __exit__(self, *_: object) -> None:
-        self.their_channel.close()
-        for descriptor in self._kept:
-            os.close(descriptor)
-        if not self._taken:
-            self._channel.close()
-            os.close(self._log)
+
+@contextmanager
+def _open_ends() -> Iterator[_Ends]:
+    with ExitStack() as theirs, ExitStack() as ours:
+        log_end, their_log = os.pipe2(os.O_CLOEXEC)
+        ours.callback(os.close, log_end)
+        theirs.callback(os.close, their_log)
+        os.set_blocking(log_end, False)
+        channel, their_channel = socket.socketpair()
+        ours.enter_context(channel)
+        theirs.enter_context(their_channel)
+        channel.setblocking(False)
+        yield _Ends(their_channel, their_log, channel, log_end, ours, theirs)
 
 
 def _outside_usr(prefix: str) -> list[str]:

@@ -507,6 +507,25 @@ def test_a_missing_import_is_named(start: Start) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("index", "advised"),
+    [
+        ("import preinstalled_one\n", True),
+        ("def handler(event, context):\n    import preinstalled_one", True),
+        ("import preinstalled_one.part\n", True),
+        ("import not_exist_module\n", False),
+        ("import json.preinstalled_one\n", False),
+    ],
+)
+def test_the_log_says_how_to_get_a_module_that_the_cloud_brings(
+    start: Start, index: str, advised: bool
+) -> None:
+    instance = start(index, preinstalled=["preinstalled_one"])
+    kind = "ImportModuleError" if index.startswith("import") else "ModuleNotFoundError"
+    assert instance.call().raised["errorType"] == kind
+    assert ("run: anyfc modules python3.10" in instance.log) == advised
+
+
 LOAD_ERRORS = {
     "nowhere.fn": ("ImportModuleError", "Unable to import module 'nowhere'"),
     "dir/nowhere.fn": ("ImportModuleError", "Unable to import module 'dir/nowhere'"),

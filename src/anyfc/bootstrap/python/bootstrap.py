@@ -70,14 +70,14 @@ def run(channel, program, code):
     try:
         dialogue.hello()
         while True:
-            _respond(dialogue, handlers, contexts, names)
+            _respond(dialogue, handlers, contexts, names, program)
     except (EOFError, OSError):
         return  # the server has gone, or user code closed the channel
     finally:
         output.flush()
 
 
-def _respond(dialogue, handlers, contexts, names):
+def _respond(dialogue, handlers, contexts, names, program):
     """One request, from its arrival to its answer; nothing of it is kept."""
     kind, meta, event = dialogue.receive()
     now.request_id = meta["request_id"]
@@ -93,6 +93,7 @@ def _respond(dialogue, handlers, contexts, names):
         outcome = RETURNED
     except Exception as error:
         text = answer.description(error)
+        advice = _advice(error, program)
         outcome = RAISED
     if os.getpid() != now.pid:
         # A child that user code forked came back through the handler: the answer is not its own.
@@ -100,10 +101,21 @@ def _respond(dialogue, handlers, contexts, names):
         os._exit(0 if outcome == RETURNED else 1)
     if outcome == RAISED:
         output.log_failure(text)
+        if advice:
+            output.log_failure(advice)
         body = text.encode()
     output.flush()
     now.running = False
     dialogue.answer(outcome, body)
+
+
+def _advice(error, program):
+    """What to do about a module that the cloud brings and this machine does not; or None."""
+    failure = error.__cause__ or error  # a handler that cannot be imported has it as its cause
+    if isinstance(failure, ModuleNotFoundError) and failure.name in program.get("preinstalled", ()):
+        text = "The cloud brings the module '%s'; to have it here, run: anyfc modules %s"
+        return text % (failure.name, program["runtime"])
+    return None
 
 
 def _set_environment(variables, runtime):

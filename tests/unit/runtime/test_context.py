@@ -1,0 +1,63 @@
+import json
+
+import pytest
+from fake_instances import make_function
+
+from anyfc.model.function import Hook
+from anyfc.runtime.context import Credentials, Place, build_program
+from anyfc.runtime.preinstalled import NAMES
+
+PLACE = Place(region="cn-hangzhou", account_id="123456789012345")
+
+
+def program_of(function, **paths):
+    settings = {"code": "/code", "temporary": "/tmp", "modules": None, **paths}
+    credentials = Credentials("id", "secret", "token")
+    return build_program(
+        function, place=PLACE, credentials=credentials, instance_id="c-1", **settings
+    )
+
+
+def test_a_program_can_be_sent_to_the_sandbox():
+    function = make_function(initializer=Hook(handler="index.init", timeout_s=3))
+    program = program_of(function, modules="/var/fc/modules")
+    assert json.loads(json.dumps(program)) == program
+    assert (program["handler"], program["initializer"], program["pre_stop"]) == (
+        "index.handler",
+        "index.init",
+        "",
+    )
+    assert program["modules"] == "/var/fc/modules"
+
+
+def test_the_program_knows_what_the_cloud_would_bring():
+    assert program_of(make_function())["preinstalled"] == NAMES["python3.10"]
+
+
+def test_what_the_user_set_wins_over_the_system():
+    environment = program_of(make_function(environment={"PATH": "/mine", "OWN": "1"}))[
+        "environment"
+    ]
+    assert (environment["PATH"], environment["OWN"]) == ("/mine", "1")
+
+
+def test_where_there_is_no_private_tmp_programs_are_told_another_one():
+    inside = program_of(make_function())["environment"]
+    outside = program_of(make_function(), code="/d/code", temporary="/d/tmp")["environment"]
+    assert "TMPDIR" not in inside
+    assert (outside["TMPDIR"], outside["HOME"]) == ("/d/tmp", "/d/tmp")
+    assert outside["FC_FUNC_CODE_PATH"] == "/d/code"
+
+
+@pytest.mark.parametrize("field", ["access_key_id", "access_key_secret", "security_token"])
+def test_a_function_without_a_role_gets_empty_texts_as_credentials(field):
+    program = build_program(
+        make_function(),
+        place=PLACE,
+        credentials=Credentials(),
+        instance_id="c-1",
+        code="/code",
+        temporary="/tmp",
+        modules=None,
+    )
+    assert program["context"]["credentials"][field] == ""
