@@ -21,7 +21,7 @@ from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import ROOT, V1, V2, Cgroups, Freezer, find_cgroups
 from anyfc.sandbox.choice import gives_up_rights_early
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
-from anyfc.sandbox.zygote import Process, Sandbox, open_sandbox
+from anyfc.sandbox.process import Process, Sandbox, open_sandbox
 
 UID = 64321
 

@@ -50,7 +50,7 @@ VAGUE = {
 }  # fmt: skip
 
 # A task is the caller's own when it ends where it was started, whatever happens there.
-OWN_TASKS = {("sandbox/zygote.py", "_finish")}
+OWN_TASKS = {("sandbox/zygote.py", "finish")}
 
 
 def name_of(path: Path) -> str:

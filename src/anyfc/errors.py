@@ -5,9 +5,9 @@
     │                             EntityTooLarge
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
-    │                             LayerVersionNotFound · CodeNotFound
+    │                             CodeNotFound
     ├── RequestTimeout (408)
-    ├── Conflict (409)            FunctionAlreadyExists · ConcurrentUpdateError
+    ├── Conflict (409)            FunctionAlreadyExists
     ├── ResourceExhausted (429)
     ├── InternalServerError (500)
     ├── NotSupported (501)
@@ -111,13 +111,6 @@ class AliasNotFound(NotFound):
         super().__init__(f"alias '{alias}' of function '{function}' does not exist")
 
 
-class LayerVersionNotFound(NotFound):
-    code = "LayerVersionNotFound"
-
-    def __init__(self, arn: str) -> None:
-        super().__init__(f"layer version '{arn}' does not exist")
-
-
 class CodeNotFound(NotFound):
     code = "CodeNotFound"
 
@@ -142,13 +135,6 @@ class FunctionAlreadyExists(Conflict):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"function '{name}' already exists")
-
-
-class ConcurrentUpdateError(Conflict):
-    code = "ConcurrentUpdateError"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"function '{name}' is being changed by another request; try again")
 
 
 class ResourceExhausted(FunctionComputeError):

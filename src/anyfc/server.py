@@ -1,4 +1,7 @@
-"""Builds everything: opens the parts in order, closes them in reverse."""
+"""Builds everything: opens the parts in order, closes them in reverse.
+
+One module because this order, and what each part is given, should be read in one piece.
+"""
 
 import asyncio
 import hashlib
@@ -35,7 +38,8 @@ from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import Cgroups, find_cgroups
 from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_strongest
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
-from anyfc.sandbox.zygote import Sandbox, SandboxFailed
+from anyfc.sandbox.process import Sandbox
+from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.lease import Policy, Scheduler, open_scheduler
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog

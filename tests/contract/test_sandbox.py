@@ -278,19 +278,19 @@ def test_a_hundred_processes_at_once(level, cgroups):
 def test_a_process_forked_ahead_is_used_replaced_and_ended(level, cgroups):
     async def main():
         async with watched(level, cgroups, spares=1) as boxes:
-            zygote = await boxes.sandbox.warm(boxes.interpreter)
-            await wait_for(lambda: zygote.spares)
-            ahead = zygote.spares[0]
+            stock = await boxes.sandbox.warm(boxes.interpreter)
+            await wait_for(lambda: stock.spares)
+            ahead = stock.spares[0]
             async with boxes.start() as started:
                 assert started.process.pid == ahead.birth.started.result()
                 assert await started.do("answer = 'used'") == b"used"
-                await wait_for(lambda: zygote.spares)
-            killed = zygote.spares[0]
-            zygote.signal(killed.name, signal.SIGKILL)
+                await wait_for(lambda: stock.spares)
+            killed = stock.spares[0]
+            stock.zygote.signal(killed.name, signal.SIGKILL)
             await wait_for(killed.birth.exited.done)
             async with boxes.start() as started:
                 assert await started.do("answer = 'another'") == b"another"
-            await wait_for(lambda: zygote.spares)
+            await wait_for(lambda: stock.spares)
 
     asyncio.run(main())
 
@@ -403,6 +403,7 @@ def test_zygotes_that_are_killed_again_and_again_leave_nothing_behind(level):
 def test_a_zygote_that_does_not_answer_any_more_is_replaced(level, monkeypatch):
     monkeypatch.setattr("anyfc.sandbox.zygote.READY_WITHIN_S", 0.2)
     monkeypatch.setattr("anyfc.sandbox.zygote.GONE_WITHIN_S", 0.2)
+    monkeypatch.setattr("anyfc.sandbox.process.GONE_WITHIN_S", 0.2)
 
     async def main():
         async with watched(level) as boxes:

@@ -297,7 +297,7 @@ KEPT: Mapping[str, Kept] = {
     ),
     "disableInjectCredentials": Kept(
         shape=Choice(("None", "Env", "Request", "All")),
-        why="functions get no credentials yet",
+        why="a function with a role always gets its credentials, both ways",
     ),
     "enableLongLiving": Kept(shape=Flag(), why="there are no provisioned instances yet"),
     "instanceIsolationMode": Kept(

@@ -27,7 +27,8 @@ from anyfc.model.invocation import (
 )
 from anyfc.runtime.channel import Channel, ChannelClosed, open_channel
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_STOP, Answer
-from anyfc.sandbox.zygote import Process, Sandbox, SandboxFailed
+from anyfc.sandbox.process import Process, Sandbox
+from anyfc.sandbox.zygote import SandboxFailed
 
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
 LAST_WORDS_S = 0.5

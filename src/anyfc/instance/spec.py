@@ -11,7 +11,8 @@ from anyfc.runtime.context import Credentials, Place, build_program
 from anyfc.runtime.table import pick
 from anyfc.sandbox.box import Box
 from anyfc.sandbox.interpreter import Interpreter
-from anyfc.sandbox.zygote import Sandbox, SandboxFailed
+from anyfc.sandbox.process import Sandbox
+from anyfc.sandbox.zygote import SandboxFailed
 
 MODULES = "/var/fc/modules"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import Cgroups
 from anyfc.sandbox.interpreter import Interpreter
-from anyfc.sandbox.zygote import Sandbox, SandboxFailed, open_sandbox
+from anyfc.sandbox.process import Sandbox, open_sandbox
+from anyfc.sandbox.zygote import SandboxFailed
 
 
 def candidates(wanted: str, *, root: bool) -> Sequence[Level]:

@@ -1,10 +1,6 @@
-"""Talks to warm parents that fork instances; see `bootstrap/DIALOGUE.md`, part 1.
-
-One module because a zygote and the processes it forks live and die together, in one dialogue.
-"""
+"""Talks to warm parents that fork processes; see `bootstrap/DIALOGUE.md`, part 1."""
 
 import asyncio
-import logging
 import os
 import shutil
 import signal
@@ -20,11 +16,8 @@ from typing import Any, TypeVar
 import msgspec
 
 import anyfc.bootstrap
-from anyfc.sandbox.box import Box, Level
-from anyfc.sandbox.cgroup import Cgroup, Cgroups
+from anyfc.sandbox.box import Level
 from anyfc.sandbox.interpreter import Interpreter
-
-log = logging.getLogger("anyfc")
 
 T = TypeVar("T")
 
@@ -32,7 +25,6 @@ PROGRAM = Path(anyfc.bootstrap.__file__).parent / "python" / "zygote.py"
 PACKET_BYTES = 128 * 1024
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
-SPARE_AFTER_S = 0.05
 HOST_FOLDERS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
 
 
@@ -41,36 +33,7 @@ class SandboxFailed(Exception):
 
 
 @dataclass(slots=True)
-class Process:
-    """A started process in its box. `channel` and `log` are our ends; who uses them closes them."""
-
-    id: str
-    pid: int
-    channel: socket.socket
-    log: int
-    exited: asyncio.Future[int]  # exit code, or minus a signal
-    _zygote: "Zygote"
-    _cgroup: Cgroup | None
-
-    def signal(self, number: int) -> None:
-        if not self.exited.done():
-            self._zygote.signal(self.id, number)
-
-    def freeze(self) -> None:
-        if self._cgroup is not None:
-            self._cgroup.freeze()
-        else:
-            self.signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        if self._cgroup is not None:
-            self._cgroup.thaw()
-        else:
-            self.signal(signal.SIGCONT)
-
-
-@dataclass(slots=True)
-class _Birth:
+class Birth:
     """A process that was asked for, from then on."""
 
     started: asyncio.Future[int]  # process id
@@ -80,6 +43,7 @@ class _Birth:
         """There is no process, or none any more."""
         if not self.started.done():
             self.started.set_exception(SandboxFailed(reason))
+            self.started.exception()  # seen, even if nobody waits for it
         _settle(self.exited, -signal.SIGKILL)
 
 
@@ -91,17 +55,14 @@ class Zygote:
     control: socket.socket
     version: str = ""
     gone: asyncio.Future[None] = field(init=False)  # done when it has ended, or does not answer
-    spares: "deque[_Blank]" = field(default_factory=deque)  # forked before they are needed
-    spare_taken: asyncio.Future[None] = field(init=False)
     _greeting: asyncio.Future[str] = field(init=False)
     _settled: asyncio.Future[str] = field(init=False)
-    _births: dict[str, _Birth] = field(default_factory=dict)
+    _births: dict[str, Birth] = field(default_factory=dict)
     _unsent: deque[tuple[bytes, list[int]]] = field(default_factory=deque)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def __post_init__(self) -> None:
         self.gone = self._loop.create_future()
-        self.spare_taken = self._loop.create_future()
         self._greeting = self._loop.create_future()
         self._settled = self._loop.create_future()
         self.control.setblocking(False)
@@ -129,13 +90,13 @@ class Zygote:
         if problem:
             raise SandboxFailed(f"{self.interpreter}: {problem}")
 
-    def fork(self, name: str, descriptors: Sequence[int]) -> _Birth:
+    def fork(self, name: str, descriptors: Sequence[int]) -> Birth:
         """Ask for a process. Raises SandboxFailed."""
         self._say({"op": "fork", "id": name}, descriptors)
-        birth = self._births[name] = _Birth(self._loop.create_future(), self._loop.create_future())
+        birth = self._births[name] = Birth(self._loop.create_future(), self._loop.create_future())
         return birth
 
-    async def wait_started(self, birth: _Birth) -> int:
+    async def wait_started(self, birth: Birth) -> int:
         """Return the id of a process that was asked for. Raises SandboxFailed."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
@@ -226,225 +187,45 @@ def _settle(future: asyncio.Future[T], value: T) -> None:
         future.set_result(value)
 
 
-@dataclass(slots=True)
-class Sandbox:
-    """Makes processes of one level. One zygote for each interpreter, started when first needed."""
+@asynccontextmanager
+async def open_zygote(
+    interpreter: Interpreter, *, level: Level, uid: int, gid: int, folder: Path
+) -> AsyncIterator[Zygote]:
+    """Start a zygote for boxes of a level, and end it on leaving; it works in `folder`.
 
-    level: Level
-    uid: int
-    gid: int
-    folder: Path  # ours: mount points and scratch folders
-    cgroups: Cgroups | None
-    spares: int  # processes that each zygote forks before they are needed
-    _group: asyncio.TaskGroup
-    _zygotes: dict[Interpreter, asyncio.Future[Zygote]] = field(default_factory=dict)
-    _keepers: set[asyncio.Task[None]] = field(default_factory=set)
-    _made: int = 0
-
-    async def warm(self, interpreter: Interpreter) -> Zygote:
-        """Return the zygote of an interpreter, started if need be. Raises SandboxFailed."""
-        found = self._zygotes.get(interpreter)
-        if found is None or (found.done() and found.result().gone.done()):
-            found = asyncio.get_running_loop().create_future()
-            self._zygotes[interpreter] = found
-            keeper = self._group.create_task(self._keep(interpreter, found), name="zygote")
-            self._keepers.add(keeper)
-            keeper.add_done_callback(self._keepers.discard)
-        # Shielded: who asked first may go while others wait.
-        return await asyncio.shield(found)
-
-    async def _keep(self, interpreter: Interpreter, found: asyncio.Future[Zygote]) -> None:
-        """The whole life of one zygote."""
-        try:
-            async with self._open_zygote(interpreter) as zygote:
-                found.set_result(zygote)
-                await self._keep_spares(zygote)
-        except SandboxFailed as error:
-            found.set_exception(error)
-        finally:
-            if self._zygotes[interpreter] is found:
-                del self._zygotes[interpreter]
-            if not found.done():
-                found.set_exception(SandboxFailed("the server is stopping"))
-            found.exception()  # seen, even if nobody waits any more
-
-    async def _keep_spares(self, zygote: Zygote) -> None:
-        """Have processes forked before they are needed, until the zygote is gone."""
-        try:
-            while not zygote.gone.done():
-                # Not at once: whoever took the last one has better use for the processors.
-                await asyncio.wait((zygote.gone,), timeout=SPARE_AFTER_S)
-                for spare in [spare for spare in zygote.spares if spare.birth.exited.done()]:
-                    zygote.spares.remove(spare)
-                    await _finish(spare.clear())
-                with suppress(SandboxFailed):  # whoever needs a process will be told
-                    while len(zygote.spares) < self.spares:
-                        zygote.spares.append(self._make_blank(zygote))
-                zygote.spare_taken = asyncio.get_running_loop().create_future()
-                events = (zygote.gone, zygote.spare_taken)
-                await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _finish(_clear_all(zygote.spares))
-
-    def make_scratch(self, name: str) -> str | None:
-        """Return a new private folder for an instance of a level that needs one.
-
-        Raises SandboxFailed.
-        """
-        if self.level is not Level.NONE:
-            return None
-        scratch = self.folder / name
-        with _translated():
-            scratch.mkdir(mode=0o700)
-        return str(scratch)
-
-    def close(self) -> None:
-        for keeper in self._keepers:
-            keeper.cancel()
-
-    @asynccontextmanager
-    async def _open_zygote(self, interpreter: Interpreter) -> AsyncIterator[Zygote]:
-        with _translated(), ExitStack() as undo:
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            undo.enter_context(ours)
-            with theirs:
-                number = theirs.fileno()
-                process = subprocess.Popen(
-                    [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
-                    pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
-                )  # fmt: skip
-            undo.pop_all()
-        zygote = Zygote(interpreter, ours)
-        stage = self.folder / f"stage-{process.pid}"
-        try:
-            with _translated():
-                stage.mkdir()
-                stage.chmod(0o755)
-            await zygote.settle(
-                level=self.level.value, uid=self.uid, gid=self.gid, folder=str(stage),
-                visible=[*HOST_FOLDERS, *_outside_usr(interpreter.prefix)],
+    Raises SandboxFailed.
+    """
+    with translated(), ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.enter_context(ours)
+        with theirs:
+            number = theirs.fileno()
+            process = subprocess.Popen(
+                [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
+                pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
             )  # fmt: skip
-            yield zygote
-        finally:
-            await _finish(zygote.close(process))
-            shutil.rmtree(stage, ignore_errors=True)
-
-    @asynccontextmanager
-    async def open(
-        self, interpreter: Interpreter, box: Box, program: dict[str, Any]
-    ) -> AsyncIterator[Process]:
-        """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
-        async with self._take_blank(interpreter, box.scratch) as blank:
-            with _translated(), _open_ends() as ends:
-                pid = await blank.zygote.wait_started(blank.birth)
-                blank.become(box, program, ends)
-                channel, log_end = ends.take_ours()
-            yield Process(
-                blank.name, pid, channel, log_end, blank.birth.exited, blank.zygote, blank.cgroup
-            )
-
-    async def probe(self, interpreter: Interpreter, box: Box) -> None:
-        """Try whether a box can be entered. Raises SandboxFailed with the reason."""
-        async with self._take_blank(interpreter, box.scratch) as blank:
-            with _translated(), _open_ends() as ends:
-                await blank.zygote.wait_started(blank.birth)
-                blank.become(box, None, ends)
-                await asyncio.wait((blank.birth.exited,), timeout=READY_WITHIN_S)
-                if not blank.birth.exited.done():
-                    raise SandboxFailed(f"a box was not entered within {READY_WITHIN_S:g} s")
-                if status := blank.birth.exited.result():
-                    raise SandboxFailed(ends.read_log() or f"status {status} in an empty box")
-
-    @asynccontextmanager
-    async def _take_blank(
-        self, interpreter: Interpreter, scratch: str | None
-    ) -> AsyncIterator["_Blank"]:
-        """Yield a blank for a box; all that the box leaves on the machine is gone on leaving."""
-        blank = None
-        try:
-            zygote = await self.warm(interpreter)
-            alive = (spare for spare in zygote.spares if not spare.birth.exited.done())
-            blank = next(alive, None)
-            if blank is None:
-                blank = self._make_blank(zygote)
-            else:
-                zygote.spares.remove(blank)
-            _settle(zygote.spare_taken, None)
-            yield blank
-        finally:
-            await _finish(_clear(blank, scratch))
-
-    def _make_blank(self, zygote: Zygote) -> "_Blank":
-        """Ask for a process that waits for its box. Raises SandboxFailed."""
-        self._made += 1
-        name = f"{os.getpid()}-{self._made}"
-        with _translated(), ExitStack() as undo, ExitStack() as theirs:
-            door, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            undo.enter_context(door)
-            descriptors = [theirs.enter_context(inside).fileno()]
-            cgroup = self.cgroups.make(name) if self.cgroups else None
-            must_join = False
-            if cgroup is not None:
-                undo.callback(cgroup.remove)
-                # A process with fewer rights than ours cannot be forked into a group that is ours.
-                folder = cgroup.open_folder() if self.level is not Level.USERNS else None
-                if folder is None:
-                    must_join = True
-                else:
-                    theirs.callback(os.close, folder)
-                    descriptors.append(folder)
-            birth = zygote.fork(name, descriptors)
-            undo.pop_all()
-        return _Blank(name, zygote, birth, door, cgroup, must_join)
+        undo.pop_all()
+    zygote = Zygote(interpreter, ours)
+    stage = folder / f"stage-{process.pid}"
+    try:
+        with translated():
+            stage.mkdir()
+            stage.chmod(0o755)
+        await zygote.settle(
+            level=level.value, uid=uid, gid=gid, folder=str(stage),
+            visible=[*HOST_FOLDERS, *_outside_usr(interpreter.prefix)],
+        )  # fmt: skip
+        yield zygote
+    finally:
+        await finish(zygote.close(process))
+        shutil.rmtree(stage, ignore_errors=True)
 
 
-@dataclass(slots=True)
-class _Blank:
-    """A forked process that waits at its door for a box and a program; later, what became of it."""
-
-    name: str
-    zygote: Zygote
-    birth: _Birth
-    door: socket.socket
-    cgroup: Cgroup | None
-    must_join: bool  # it has to enter the control group by itself
-
-    def become(self, box: Box, program: dict[str, Any] | None, ends: "_Ends") -> None:
-        """Let it enter its box; without a program it only tries to. Raises OSError."""
-        descriptors = [ends.their_channel.fileno(), ends.their_log]
-        if self.must_join and self.cgroup is not None:
-            descriptors.append(ends.keep(self.cgroup.open_members()))
-        packet = msgspec.json.encode({"box": box.packet(), "program": program})
-        with self.door:
-            socket.send_fds(self.door, [packet], descriptors)
-
-    async def clear(self) -> None:
-        """Kill everything in the box, wait until it is gone, bounded, and clean up behind it."""
-        self.door.close()
-        if not self.birth.exited.done():
-            self.zygote.signal(self.name, signal.SIGKILL)
-            if self.cgroup is not None:
-                self.cgroup.kill()  # version 1 lets nothing die that is frozen
-            await asyncio.wait((self.birth.exited,), timeout=GONE_WITHIN_S)
-            if not self.birth.exited.done():
-                log.error("a process cannot be ended", extra={"process": self.name})
-        if self.cgroup is not None and not await asyncio.to_thread(self.cgroup.remove):
-            log.error("a control group cannot be removed", extra={"process": self.name})
+def _outside_usr(prefix: str) -> list[str]:
+    return [] if prefix == "/usr" or prefix.startswith("/usr/") else [prefix]
 
 
-async def _clear_all(blanks: "deque[_Blank]") -> None:
-    while blanks:
-        await blanks.popleft().clear()
-
-
-async def _clear(blank: _Blank | None, scratch: str | None) -> None:
-    if blank is not None:
-        await blank.clear()
-    if scratch:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-
-
-async def _finish(work: Coroutine[Any, Any, None]) -> None:
+async def finish(work: Coroutine[Any, Any, None]) -> None:
     """Do bounded work to its end; that the caller was cancelled meanwhile counts afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -459,75 +240,9 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """What the machine refuses is our failure, not the function's."""
     try:
         yield
     except OSError as error:
         raise SandboxFailed(str(error)) from error
-
-
-@dataclass(slots=True)
-class _Ends:
-    """Both ends of a process's channel and log."""
-
-    their_channel: socket.socket
-    their_log: int
-    _channel: socket.socket
-    _log: int
-    _ours: ExitStack
-    _theirs: ExitStack
-
-    def keep(self, descriptor: int) -> int:
-        """Close this one with theirs."""
-        self._theirs.callback(os.close, descriptor)
-        return descriptor
-
-    def read_log(self) -> str:
-        """Return the beginning of what was printed."""
-        try:
-            return os.read(self._log, 4096).decode(errors="replace")
-        except BlockingIOError:
-            return ""
-
-    def take_ours(self) -> tuple[socket.socket, int]:
-        """Return channel and log; they stay open."""
-        self._ours.pop_all()
-        return self._channel, self._log
-
-
-@contextmanager
-def _open_ends() -> Iterator[_Ends]:
-    with ExitStack() as theirs, ExitStack() as ours:
-        log_end, their_log = os.pipe2(os.O_CLOEXEC)
-        ours.callback(os.close, log_end)
-        theirs.callback(os.close, their_log)
-        os.set_blocking(log_end, False)
-        channel, their_channel = socket.socketpair()
-        ours.enter_context(channel)
-        theirs.enter_context(their_channel)
-        channel.setblocking(False)
-        yield _Ends(their_channel, their_log, channel, log_end, ours, theirs)
-
-
-def _outside_usr(prefix: str) -> list[str]:
-    return [] if prefix == "/usr" or prefix.startswith("/usr/") else [prefix]
-
-
-@asynccontextmanager
-async def open_sandbox(
-    level: Level, *, uid: int, gid: int, folder: Path, cgroups: Cgroups | None, spares: int
-) -> AsyncIterator[Sandbox]:
-    """Make processes in boxes of `level`; `folder` is emptied first.
-
-    Each zygote has `spares` processes forked before they are needed.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    folder.chmod(0o711)
-    async with asyncio.TaskGroup() as group:
-        sandbox = Sandbox(level, uid, gid, folder, cgroups, spares, group)
-        try:
-            yield sandbox
-        finally:
-            sandbox.close()
