@@ -46,12 +46,12 @@ def connect(server):
 
 @contextmanager
 def running(data_dir, *arguments):
-    """A server; killed at the end if it is still there."""
+    """A server; stopped at the end if it is still there."""
     server = ServerProcess(data_dir, *arguments)
     try:
         yield server
     finally:
-        server.kill()
+        server.stop()
 
 
 class Load:

@@ -419,8 +419,8 @@ class TestEnd:
                 if os.fork() == 0:
                     time.sleep(1000)
                 os._exit(0)
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        for n in range(30):
+            os.wait()
         result = "multiplied"
     """
 
