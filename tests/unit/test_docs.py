@@ -1,6 +1,7 @@
 """The reference says what the code does: nothing is missing in it, and no link leads nowhere."""
 
 import re
+import shlex
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +135,22 @@ def test_a_command_is_described_with_its_options_and_no_others(command):
     text = section(read("cli.md"), f"## `anyfc {command}")
     described = set(re.findall(r"`(--?[a-z][a-z-]*)`", text))
     assert described == options(command)
+
+
+def shown_commands():
+    """Every `anyfc …` in a block that people type or copy."""
+    for page in PAGES:
+        for block in FENCE.findall(page.read_text()):
+            if block.startswith(("```sh", "```console")):
+                for words in re.findall(r'^(?:\$ |eval "\$\()?anyfc ([^\n|<>&#)]+)', block, re.M):
+                    yield pytest.param(shlex.split(words), id=f"{page.stem}: anyfc {words.strip()}")
+
+
+@pytest.mark.parametrize("words", shown_commands())
+def test_a_command_that_is_shown_can_be_parsed(words):
+    name, *arguments = words
+    module, function = COMMANDS[name]
+    assert build(name, getattr(import_module(module), function)).make_context(name, arguments)
 
 
 def test_every_runtime_is_listed_with_its_python():

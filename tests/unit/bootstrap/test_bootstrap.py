@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ RID = "1-5f3a-10b2c3d4e5f6"
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
+@cache
 def find_interpreter(version: str) -> str | None:
     """A real binary: pyenv's shims on the PATH start only what a shell has selected."""
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -43,13 +45,6 @@ def find_interpreter(version: str) -> str | None:
         if subprocess.run(ask, capture_output=True, text=True).stdout.strip() == version:
             return path
     return None
-
-
-def interpreters() -> Iterator[Any]:
-    for version in VERSIONS:
-        path = find_interpreter(version)
-        missing = pytest.mark.skipif(path is None, reason=f"there is no python{version} here")
-        yield pytest.param(path, id=f"python{version}", marks=missing)
 
 
 class Answer(NamedTuple):
@@ -148,9 +143,11 @@ class Instance:
 Start = Callable[..., Instance]
 
 
-@pytest.fixture(params=list(interpreters()))
+@pytest.fixture(params=VERSIONS, ids=[f"python{version}" for version in VERSIONS])
 def python(request: pytest.FixtureRequest) -> str:
-    path: str = request.param
+    path = find_interpreter(request.param)
+    if path is None:
+        pytest.skip(f"there is no python{request.param} here")
     return path
 
 

@@ -191,11 +191,15 @@ def become(stage, door):
     # Nothing of the zygote's may stay open.
     os.closerange(3, door.fileno())
     os.closerange(door.fileno() + 1, 64)
+    # Held back until both know what to do with it: the first process of a namespace loses signals
+    # that it has no handler for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     main = os.fork()
     if main:
         door.close()
         jail.guard(stage, main)
     bootstrap.prepare()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     text, descriptors = receive(door)
     door.close()
     if not text:
