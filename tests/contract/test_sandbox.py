@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from boxes import below_zygotes, open_boxes, open_cgroups, wait_for, zygotes
+from boxes import below_zygotes, find_interpreter, open_boxes, open_cgroups, wait_for, zygotes
 from support import descendants, wait_until
 
 from anyfc.runtime.channel import ChannelClosed
@@ -445,6 +445,7 @@ def test_a_program_that_is_no_python_is_an_error_and_not_the_end(level):
 
 
 def test_everything_ends_when_the_server_is_killed(level):
+    find_interpreter(level)  # or skip
     command = [sys.executable, __file__, level.value]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:

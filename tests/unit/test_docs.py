@@ -146,7 +146,7 @@ def shown_commands():
                     yield pytest.param(shlex.split(words), id=f"{page.stem}: anyfc {words.strip()}")
 
 
-@pytest.mark.parametrize("words", shown_commands())
+@pytest.mark.parametrize("words", list(shown_commands()))
 def test_a_command_that_is_shown_can_be_parsed(words):
     name, *arguments = words
     module, function = COMMANDS[name]
