@@ -3,7 +3,7 @@
 READY := .venv/ready
 BENCH_READY := .venv-bench/ready
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test fuzz check bench
 
 setup: $(READY)
 
@@ -12,6 +12,10 @@ demo: $(READY)
 
 test: $(READY)
 	.venv/bin/pytest
+
+# Property tests again, with other examples each time and twenty times as many.
+fuzz: $(READY)
+	ANYFC_TEST_PROFILE=fuzz .venv/bin/pytest -q $$(grep -rl --include='*.py' '^from hypothesis' tests/unit tests/contract)
 
 check: $(READY)
 	.venv/bin/ruff format --check .

@@ -1,10 +1,12 @@
 """Fixtures: servers, the official SDK, functions deployed for one test."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from support import (
     ServerProcess,
     create_function,
@@ -13,6 +15,12 @@ from support import (
     make_sdk,
     wait_until,
 )
+
+# The same examples in every run, so that a change is judged by what it changes; `make fuzz` looks
+# for new ones.
+settings.register_profile("steady", derandomize=True, database=None, deadline=None)
+settings.register_profile("fuzz", max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("ANYFC_TEST_PROFILE", "steady"))
 
 
 @pytest.fixture(scope="session")

@@ -179,7 +179,7 @@ def _by_name(headers: Headers) -> dict[bytes, bytes]:
 
 
 def _parse_authorization(value: bytes | None) -> tuple[bytes, bytes, bytes]:
-    if not value:
+    if not value or value.isspace():
         raise MissingRequiredHeader("Authorization")
     # As all clients known to us write it; then, as tolerantly as it can be read.
     start, _, rest = value.partition(b",SignedHeaders=")

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anyfc.errors import (
@@ -311,6 +311,7 @@ HEADERS = st.lists(
 
 
 @given(method=TEXT, target=TEXT, headers=HEADERS)
+@example(method=b"GET", target=b"/", headers=[(b"authorization", b" ")])
 def test_random_bytes_are_refused_with_a_documented_error(method, target, headers):
     with pytest.raises(FunctionComputeError) as refused:
         check(headers, method=method, target=target)
