@@ -66,17 +66,20 @@ def serve(
     start_logging(config.log_level)
     try:
         _run(config)
-    except* (RefusedToServe, PairUnreadable, FunctionComputeError) as group:
-        fail(doing, str(first(group)))
-    except* SandboxFailed as group:
-        fail(doing, str(first(group)), "`anyfc doctor` says what this machine can do.")
-    except* OSError as group:
-        fail(doing, str(first(group)), "Is another program listening there? Choose a --port.")
+    except Exception as error:
+        match first(error):
+            case RefusedToServe() | PairUnreadable() | FunctionComputeError() as why:
+                fail(doing, str(why))
+            case SandboxFailed() as why:
+                fail(doing, str(why), "`anyfc doctor` says what this machine can do.")
+            case OSError() as why:
+                fail(doing, str(why), "Is another program listening there? Choose a --port.")
+            case _:
+                raise
 
 
-def first(group: BaseExceptionGroup[Any]) -> BaseException:
+def first(error: BaseException) -> BaseException:
     """Return what is inside: task groups wrap what happens in them, in several layers."""
-    error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -193,8 +196,10 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
 
     try:
         asyncio.run(examine())
-    except* SandboxFailed as group:
-        fail(doing, f"no isolation works here: {first(group)}")
+    except Exception as error:
+        if isinstance(why := first(error), SandboxFailed):
+            fail(doing, f"no isolation works here: {why}")
+        raise
     if as_json:
         typer.echo(json.dumps({k: v for k, v in report.items() if k != "lines"}, indent=2))
         return

@@ -56,11 +56,20 @@ async def open_strongest(
             try:
                 await _probe(sandbox, interpreter)
             except SandboxFailed as error:
-                reasons.append(f"{level.value}: {error}")
+                reasons.append(f"{level.value}: {error}{_way_barred(level, folder)}")
                 continue
             yield sandbox, reasons
             return
     raise SandboxFailed("; ".join(reasons))
+
+
+def _way_barred(level: Level, folder: Path) -> str:
+    """Name the folder that instances, which enter as another user, cannot pass through."""
+    if gives_up_rights_early(level, root=os.geteuid() == 0):
+        for parent in folder.parents:
+            if not parent.stat().st_mode & 0o001:
+                return f" (instances run as another user, who may not pass through {parent})"
+    return ""
 
 
 async def _probe(sandbox: Sandbox, interpreter: Interpreter) -> None:

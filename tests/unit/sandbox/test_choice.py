@@ -1,4 +1,5 @@
 import asyncio
+import os
 from contextlib import asynccontextmanager
 
 import pytest
@@ -117,6 +118,15 @@ def test_when_no_level_works_all_reasons_are_told(machine):
     failing = {Level.JAIL: "one", Level.USERNS: "two"}
     with pytest.raises(SandboxFailed, match="jail: one; userns: two"):
         machine([Level.JAIL, Level.USERNS], failing=failing)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's instances run as another user")
+@pytest.mark.parametrize(("level", "told"), [(Level.JAIL, False), (Level.NONE, True)])
+def test_a_folder_that_bars_the_way_is_named(machine, tmp_path, level, told):
+    tmp_path.chmod(0o700)
+    with pytest.raises(SandboxFailed) as failure:
+        machine([level], failing={level: "Permission denied"})
+    assert (f"may not pass through {tmp_path}" in str(failure.value)) is told
 
 
 def test_the_probe_enters_an_empty_box_and_leaves_no_folder(machine, tmp_path):

@@ -79,7 +79,8 @@ def demo() -> None:
     """Show three functions at work on a server in a temporary folder; nothing is left behind."""
     surprises = 0
     with tempfile.TemporaryDirectory(prefix="anyfc-demo-") as folder:
-        data_dir = Path(folder) / "data"
+        # The folder itself: what is in it, a user who runs functions could not get at.
+        data_dir = Path(folder)
         with running_server(data_dir) as endpoint:
             typer.echo(f"server at {endpoint}\n")
             for name in ("greet", "fail", "count"):
