@@ -15,6 +15,28 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """A path of a custom runtime that says how it is: 200 to 399 is well."""
+
+    path: str
+    initial_delay_s: int = 0
+    period_s: int = 3
+    timeout_s: int = 1
+    failure_threshold: int = 3
+    success_threshold: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomRuntime:
+    """How the server that a function brings along is started, and where it listens."""
+
+    command: tuple[str, ...] = ()  # with `args` empty too: /code/bootstrap
+    args: tuple[str, ...] = ()
+    port: int = 9000
+    health_check: HealthCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
     """A code package: `digest` finds its bytes in the blob store, `checksum` goes on the wire."""
 
@@ -54,6 +76,9 @@ class Function:
     role: str = ""
     initializer: Hook | None = None
     pre_stop: Hook | None = None
+    pre_freeze: Hook | None = None  # of functions made with an API before 3.0 only
+    custom: CustomRuntime | None = None  # of custom runtimes only
+    service: str = ""  # of functions made with an API before 3.0: `name` is then `service$function`
     log_project: str = ""
     log_store: str = ""
     idle_timeout_s: int | None = None

@@ -1,0 +1,131 @@
+"""CustomDomain: host names of the user's own, and which function serves which path.
+
+Source: "Configure custom domain names", "Configure rewrite policies"; runtime.md 15.6 and 15.7.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+
+from anyfc.model.access import Access, Anonymous, Cors
+from anyfc.model.version import LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is replaced by what."""
+
+    match: str
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewrite:
+    """Rules for path and query, tried kind by kind in this order; the first that matches counts."""
+
+    equal: tuple[Rule, ...] = ()
+    wildcard: tuple[Rule, ...] = ()
+    regex: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A path, exact or with `*` at its end, and the function behind it."""
+
+    path: str
+    function: str
+    qualifier: str = LATEST
+    methods: tuple[str, ...] = ()  # none: all
+    rewrite: Rewrite = field(default_factory=Rewrite)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate and its key, both PEM."""
+
+    name: str
+    certificate: str
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Which versions and cipher suites of TLS a domain speaks."""
+
+    min_version: str  # TLSv1.0 … TLSv1.3
+    max_version: str = ""
+    cipher_suites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomDomain:
+    """One host name, or all names one label below another (`*.example.com`)."""
+
+    name: str
+    protocol: str  # HTTP, HTTPS or HTTP,HTTPS
+    created_at: datetime
+    modified_at: datetime
+    routes: tuple[Route, ...] = ()
+    access: Access = field(default_factory=Anonymous)
+    auth_info: str = ""  # JSON text of `access`, as it was sent
+    cors: Cors | None = None
+    certificate: Certificate | None = None
+    tls: Tls | None = None
+    waf: bool = False  # kept, no effect
+
+
+def choose_route(routes: Sequence[Route], path: str) -> Route | None:
+    """Return the route of a path: an exact one, else the one with the longest prefix."""
+    best: Route | None = None
+    for route in routes:
+        if route.path == path:
+            return route
+        if (
+            route.path.endswith("*")
+            and path.startswith(route.path[:-1])
+            and (best is None or len(route.path) > len(best.path))
+        ):
+            best = route
+    return best
+
+
+def rewrite(rules: Rewrite, target: str) -> str:
+    """Return path and query as the function is to see them. A replaced query replaces the old."""
+    path, mark, query = target.partition("?")
+    for rule in rules.equal:
+        if rule.match == path:
+            return _with_query(rule.replacement, mark + query)
+    for kind, wildcard in ((rules.wildcard, True), (rules.regex, False)):
+        for rule in kind:
+            pattern = _wildcard(rule.match) if wildcard else re.compile(rule.match)
+            found = pattern.search(path)
+            if found:
+                put_in = _fill(rule.replacement, found)
+                return _with_query(
+                    path[: found.start()] + put_in + path[found.end() :], mark + query
+                )
+    return target
+
+
+@lru_cache(maxsize=256)
+def _wildcard(match: str) -> re.Pattern[str]:
+    anchored = match.startswith("^")
+    parts = match[anchored:].split("*")
+    return re.compile("^" * anchored + "(.*)".join(map(re.escape, parts)), re.DOTALL)
+
+
+def _fill(replacement: str, found: re.Match[str]) -> str:
+    """Put `$1`, `$2` … into a replacement; what was not captured is empty."""
+
+    def captured(reference: re.Match[str]) -> str:
+        number = int(reference[1])
+        return (found[number] or "") if number <= (found.re.groups) else ""
+
+    return re.sub(r"\$(\d)", captured, replacement)
+
+
+def _with_query(target: str, query: str) -> str:
+    target = target if target.startswith("/") else "/" + target
+    return target if "?" in target else target + query
