@@ -14,7 +14,7 @@ from anyfc.model.invocation import InitializationFailed
 from anyfc.model.version import VersionId
 from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.limits import Limits
-from anyfc.scheduler.pool import Pool, Slot
+from anyfc.scheduler.pool import Member, Pool
 from anyfc.scheduler.scaler import stale, starts
 
 log = logging.getLogger("anyfc")
@@ -42,21 +42,21 @@ class Policy:
 class Lease:
     """The right to use an instance, taken on entering and given back on leaving."""
 
-    __slots__ = ("_pool", "_slot")
+    __slots__ = ("_member", "_pool")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._slot: Slot | None = None
+        self._member: Member | None = None
 
     async def __aenter__(self) -> Instance | InitializationFailed:
-        slot = self._pool.take_nowait()
-        if slot is None:
+        member = self._pool.take_nowait()
+        if member is None:
             won = await self._pool.take()
             if isinstance(won, InitializationFailed):
                 return won
-            slot = won
-        self._slot = slot
-        return slot.instance
+            member = won
+        self._member = member
+        return member.instance
 
     async def __aexit__(
         self,
@@ -64,8 +64,8 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._slot is not None:
-            self._pool.give_back(self._slot)
+        if self._member is not None:
+            self._pool.give_back(self._member)
 
 
 class Scheduler:
@@ -124,8 +124,8 @@ class Scheduler:
         """End the instances of a function, the busy ones too."""
         for pool in list(self._pools.values()):
             if pool.version.function == name:
-                for slot in list(pool.slots):
-                    slot.retire()
+                for member in list(pool.members):
+                    member.retire()
 
     def digests(self) -> set[str]:
         """Return the digests of the code that instances may still be started from."""
@@ -139,10 +139,13 @@ class Scheduler:
 
     def _grow(self, pool: Pool) -> None:
         name = pool.function.name
-        if len(pool.waiting) > pool.starting and self._limits.room_is_with_others(name):
+        waiting, starting = len(pool.waiting), pool.starting
+        if waiting > starting * pool.capacity and self._limits.room_is_with_others(name):
             self._make_room(name)
         room = self._limits.room(name)
-        for _ in range(starts(waiting=len(pool.waiting), starting=pool.starting, room=room)):
+        for _ in range(
+            starts(waiting=waiting, starting=starting, room=room, capacity=pool.capacity)
+        ):
             self._limits.take(name)
             pool.starting += 1
             self._group.create_task(self._live(pool), name=f"instance of {name}")
@@ -155,7 +158,7 @@ class Scheduler:
             if pool.idle and pool.function.name != name
         ]
         if idle:
-            oldest = min(idle, key=lambda slot: slot.idle_since)
+            oldest = min(idle, key=lambda member: member.idle_since)
             oldest.pool.retire(oldest)
 
     async def _live(self, pool: Pool) -> None:
@@ -225,12 +228,12 @@ class Scheduler:
 
     async def _serve(self, pool: Pool, instance: Instance) -> None:
         """Offer the instance until it is retired or its process ends."""
-        slot = pool.add(instance)
+        member = pool.add(instance)
         try:
-            ends = (slot.retired, instance.exited)
+            ends = (member.retired, instance.exited)
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            pool.discard(slot)
+            pool.discard(member)
 
     def _forget_empty(self, pool: Pool) -> None:
         if pool.empty and self._pools.get(pool.version) is pool:
@@ -247,17 +250,17 @@ class Scheduler:
             await asyncio.sleep(grace_s)
             now = self._loop.time()
             for pool in list(self._pools.values()):
-                for slot in reversed(pool.idle):
-                    if slot.instance.frozen:
+                for member in reversed(pool.idle):
+                    if member.instance.frozen:
                         continue
-                    if now - slot.idle_since < grace_s:
+                    if now - member.idle_since < grace_s:
                         self._idled.set()
                         continue
                     try:
-                        slot.instance.freeze()
+                        member.instance.freeze()
                     except OSError:
                         log.exception("not frozen", extra={"function": pool.function.name})
-                        pool.retire(slot)
+                        pool.retire(member)
 
     async def tend(self) -> None:
         """Retire what was idle too long."""
@@ -267,8 +270,9 @@ class Scheduler:
             for pool in list(self._pools.values()):
                 wished_s = pool.function.idle_timeout_s
                 idle_s = self._policy.idle_s if wished_s is None else wished_s
-                for slot in stale(pool.idle, now, idle_s=idle_s, age_s=self._policy.instance_age_s):
-                    pool.retire(slot)
+                age_s = self._policy.instance_age_s
+                for member in stale(pool.idle, now, idle_s=idle_s, age_s=age_s):
+                    pool.retire(member)
                 self._forget_empty(pool)  # of callers who gave up before anything was started
 
     def close(self) -> None:
@@ -276,8 +280,8 @@ class Scheduler:
         self._closing = True
         for pool in self._pools.values():
             pool.close()
-            for slot in pool.slots:
-                slot.retire()
+            for member in pool.members:
+                member.retire()
         self._pools.clear()
         for task in self._starting:
             task.cancel()

@@ -11,17 +11,18 @@ from anyfc.model.invocation import InitializationFailed
 from anyfc.model.version import VersionId
 
 
-class Slot:
-    """One ready instance in its pool."""
+class Member:
+    """One ready instance in its pool, and how many of its slots are in use."""
 
-    __slots__ = ("born_at", "idle_since", "instance", "leased", "pool", "retired")
+    __slots__ = ("born_at", "capacity", "idle_since", "in_use", "instance", "pool", "retired")
 
     def __init__(self, pool: "Pool", instance: Instance) -> None:
         self.pool = pool
         self.instance = instance
+        self.capacity = pool.capacity
         self.born_at = instance.born_at
         self.idle_since = instance.born_at
-        self.leased = False
+        self.in_use = 0
         self.retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -34,7 +35,7 @@ class Slot:
             self.retired.set_result(None)
 
 
-Won = Slot | InitializationFailed | Exception
+Won = Member | InitializationFailed | Exception
 Waiter = asyncio.Future[Won]
 
 
@@ -59,8 +60,10 @@ class Pool:
     ) -> None:
         self.function = function
         self.version = version
-        self.idle: list[Slot] = []  # the most recently used last
-        self.slots: set[Slot] = set()
+        self.capacity = function.instance_concurrency
+        self.idle: list[Member] = []  # the most recently used last
+        self.open: list[Member] = []  # in use, and with a slot to spare
+        self.members: set[Member] = set()
         self.waiting: deque[Waiter] = deque()
         self.starting = 0
         self.outdated = False
@@ -71,17 +74,27 @@ class Pool:
         self._wait_s = wait_s
         self._loop = asyncio.get_running_loop()
 
-    def take_nowait(self) -> Slot | None:
-        """Return the most recently used idle instance."""
+    def take_nowait(self) -> Member | None:
+        """Return an instance with a free slot: one that is in use, else the one used last."""
+        while self.open:
+            member = self.open[-1]
+            if member.usable:
+                member.in_use += 1
+                if member.in_use == member.capacity:
+                    self.open.pop()
+                return member
+            self.open.pop()  # given back, and judged there, by who uses it
         while self.idle:
-            slot = self.idle.pop()
-            if slot.usable:
-                slot.leased = True
-                return slot
-            slot.retire()
+            member = self.idle.pop()
+            if member.usable:
+                member.in_use = 1
+                if member.capacity > 1:
+                    self.open.append(member)
+                return member
+            member.retire()
         return None
 
-    async def take(self) -> Slot | InitializationFailed:
+    async def take(self) -> Member | InitializationFailed:
         """Wait for an instance. Raises ResourceExhausted, or what keeps instances from starting."""
         if len(self.waiting) >= self._max_waiting:
             raise ResourceExhausted(
@@ -111,52 +124,71 @@ class Pool:
         """Stop waiting; what was won in the same moment is passed on."""
         if not waiter.done():
             self.waiting.remove(waiter)
-        elif isinstance(won := waiter.result(), Slot):
+        elif isinstance(won := waiter.result(), Member):
             self.give_back(won)
 
-    def give_back(self, slot: Slot) -> None:
-        """Take an instance back: to who waits longest, to the idle ones, or out of service."""
-        slot.leased = False
-        if not slot.usable:
-            slot.retire()
-        elif self.waiting:
-            slot.leased = True
-            self.waiting.popleft().set_result(slot)
-        elif self.outdated:
-            slot.retire()
+    def give_back(self, member: Member) -> None:
+        """Take a slot back: for who waits longest, for later, or with its instance out of service.
+
+        An instance whose process has ended goes at once, whoever else uses it: they know by now.
+        """
+        member.in_use -= 1
+        if self.waiting and member.usable:
+            self._hand_over(member)
         else:
-            slot.idle_since = self._loop.time()
-            self.idle.append(slot)
+            self._offer(member)
+
+    def _hand_over(self, member: Member) -> None:
+        member.in_use += 1
+        self.waiting.popleft().set_result(member)
+
+    def _offer(self, member: Member) -> None:
+        if not member.usable:
+            if not member.in_use or member.instance.exited.done():
+                member.retire()
+        elif member.in_use:
+            if member.in_use < member.capacity and member not in self.open:
+                self.open.append(member)
+        elif self.outdated:
+            member.retire()
+        else:
+            if member in self.open:
+                self.open.remove(member)
+            member.idle_since = self._loop.time()
+            self.idle.append(member)
             self._idled()
 
-    def add(self, instance: Instance) -> Slot:
+    def add(self, instance: Instance) -> Member:
         """Take in an instance that has become ready."""
-        slot = Slot(self, instance)
-        self.slots.add(slot)
-        self.give_back(slot)
-        return slot
+        member = Member(self, instance)
+        self.members.add(member)
+        while self.waiting and member.usable and member.in_use < member.capacity:
+            self._hand_over(member)
+        self._offer(member)
+        return member
 
-    def discard(self, slot: Slot) -> None:
+    def discard(self, member: Member) -> None:
         """Forget an instance that is stopping."""
-        self.slots.discard(slot)
-        if not slot.leased and slot in self.idle:
-            self.idle.remove(slot)
+        self.members.discard(member)
+        for offered in (self.idle, self.open):
+            if member in offered:
+                offered.remove(member)
 
     def fail(self, why: InitializationFailed | Exception) -> None:
-        """Tell who waits longest that the instance started for them did not become ready."""
-        if self.waiting:
+        """Tell those whom an instance was started for that it did not become ready."""
+        for _ in range(min(self.capacity, len(self.waiting))):
             self.waiting.popleft().set_result(why)
 
-    def retire(self, slot: Slot) -> None:
+    def retire(self, member: Member) -> None:
         """Send an idle instance out of service."""
-        self.idle.remove(slot)
-        slot.retire()
+        self.idle.remove(member)
+        member.retire()
 
     def outdate(self) -> None:
         """There is a newer version: idle instances go now, busy ones when they are given back."""
         self.outdated = True
-        for slot in self.idle:
-            slot.retire()
+        for member in self.idle:
+            member.retire()
         self.idle.clear()
 
     def close(self) -> None:
@@ -167,4 +199,4 @@ class Pool:
 
     @property
     def empty(self) -> bool:
-        return not self.slots and not self.waiting and not self.starting
+        return not self.members and not self.waiting and not self.starting

@@ -14,9 +14,10 @@ class Seen(Protocol):
 S = TypeVar("S", bound=Seen)
 
 
-def starts(*, waiting: int, starting: int, room: int) -> int:
-    """How many more to start: one for each caller who waits, as far as there is room."""
-    return max(0, min(waiting - starting, room))
+def starts(*, waiting: int, starting: int, room: int, capacity: int = 1) -> int:
+    """How many more to start, as far as there is room, so that all who wait will have a slot."""
+    wanted = -(-waiting // capacity)
+    return max(0, min(wanted - starting, room))
 
 
 def stale(idle: Sequence[S], now: float, *, idle_s: float, age_s: float) -> list[S]:

@@ -20,10 +20,10 @@ class Owner:
         self.idled = 0
         self.saturated = True
 
-    def pool(self, *, max_waiting=10, wait_s=3.0):
+    def pool(self, *, max_waiting=10, wait_s=3.0, function=FUNCTION):
         return Pool(
-            FUNCTION,
-            version_of(FUNCTION),
+            function,
+            version_of(function),
             grow=self._grow,
             idled=self._idle,
             saturated=lambda pool: self.saturated,
@@ -102,7 +102,7 @@ async def test_a_caller_who_finds_no_instance_asks_for_more_and_gets_the_next_fr
     assert (owner.grown, taken.done()) == (1, False)
     slot = add(pool)
     assert await taken is slot
-    assert slot.leased
+    assert slot.in_use == 1
     assert not pool.idle
 
 
@@ -286,3 +286,119 @@ async def test_a_busy_instance_may_be_forgotten_before_it_is_given_back(owner, p
     pool.give_back(slot)
     assert pool.empty
     assert pool.take_nowait() is None
+
+
+SHARED = make_function(instance_concurrency=3)
+
+
+def shared(body):
+    """Run a test with an owner and a pool whose instances serve three at a time."""
+
+    def run():
+        async def main():
+            owner = Owner()
+            await body(owner, owner.pool(function=SHARED))
+
+        run_on_clock(main())
+
+    run.__name__ = body.__name__
+    return run
+
+
+@shared
+async def test_an_instance_is_filled_before_another_one_is_used(owner, pool):
+    first, second = add(pool), add(pool)
+    assert [pool.take_nowait() for _ in range(7)] == [second] * 3 + [first] * 3 + [None]
+    pool.give_back(second)
+    assert pool.take_nowait() is second
+    assert pool.take_nowait() is None
+
+
+@shared
+async def test_an_instance_is_idle_when_its_last_user_has_gone(owner, pool):
+    member = add(pool)
+    idled = owner.idled
+    for _ in range(3):
+        pool.take_nowait()
+    for _ in range(2):
+        pool.give_back(member)
+    assert (pool.idle, pool.open, owner.idled) == ([], [member], idled)
+    pool.give_back(member)
+    assert (pool.idle, pool.open, owner.idled) == ([member], [], idled + 1)
+
+
+@shared
+async def test_a_new_instance_serves_as_many_who_wait_as_it_can(owner, pool):
+    waiting = [asyncio.ensure_future(pool.take()) for _ in range(5)]
+    await settle()
+    member = add(pool)
+    await settle()
+    assert [task.done() for task in waiting] == [True] * 3 + [False] * 2
+    assert (member.in_use, pool.open) == (3, [])
+    pool.give_back(member)
+    await settle()
+    assert waiting[3].done()
+    assert member.in_use == 3
+    second = add(pool)
+    assert await waiting[4] is second
+    assert (second.in_use, pool.open) == (1, [second])
+
+
+@shared
+async def test_all_who_waited_for_an_instance_that_failed_are_told(owner, pool):
+    waiting = [asyncio.ensure_future(pool.take()) for _ in range(4)]
+    await settle()
+    pool.fail(FAILURE)
+    await settle()
+    assert [task.done() for task in waiting] == [True] * 3 + [False]
+    pool.close()
+    with pytest.raises(ServerStopping):
+        await waiting[3]
+
+
+@shared
+async def test_an_outdated_instance_goes_with_its_last_user(owner, pool):
+    member = add(pool)
+    pool.take_nowait()
+    pool.take_nowait()
+    pool.outdate()
+    pool.give_back(member)
+    assert not member.retired.done()
+    pool.give_back(member)
+    assert member.retired.done()
+
+
+@shared
+async def test_an_instance_whose_process_ended_goes_at_once(owner, pool):
+    member = add(pool)
+    pool.take_nowait()
+    pool.take_nowait()
+    member.instance.crash()
+    pool.give_back(member)
+    assert member.retired.done()
+    assert pool.take_nowait() is None
+
+
+@shared
+async def test_an_instance_that_is_not_well_takes_no_more_and_goes_when_it_is_free(owner, pool):
+    member = add(pool)
+    pool.take_nowait()
+    pool.take_nowait()
+    member.instance.usable = False
+    assert pool.take_nowait() is None
+    pool.give_back(member)
+    assert not member.retired.done()
+    pool.give_back(member)
+    assert member.retired.done()
+
+
+@shared
+async def test_an_instance_that_is_well_again_is_used_again(owner, pool):
+    member = add(pool)
+    pool.take_nowait()
+    pool.take_nowait()
+    member.instance.usable = False
+    assert pool.take_nowait() is None
+    member.instance.usable = True
+    pool.give_back(member)
+    assert pool.take_nowait() is member

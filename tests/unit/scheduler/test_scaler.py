@@ -38,3 +38,12 @@ def test_an_instance_is_stale_when_it_was_idle_for_longer_than_it_may():
 def test_an_instance_is_stale_when_it_is_old_however_busy_it_was():
     idle = [Seen(100.0, born_at=10.0), Seen(100.0, born_at=90.0)]
     assert stale(idle, 100.0, idle_s=30.0, age_s=50.0) == idle[:1]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "starting", "wanted"), [(1, 0, 1), (10, 0, 1), (11, 0, 2), (11, 1, 1), (20, 2, 0)]
+)
+def test_instances_that_can_be_shared_are_started_for_as_many_as_each_can_serve(
+    waiting, starting, wanted
+):
+    assert starts(waiting=waiting, starting=starting, room=99, capacity=10) == wanted

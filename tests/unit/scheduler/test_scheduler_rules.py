@@ -161,7 +161,7 @@ class Rules(RuleBasedStateMachine):
     @invariant()
     def an_instance_that_can_serve_is_leased_to_somebody_or_idle(self):
         for pool in self.scheduler._pools.values():
-            for slot in pool.slots:
+            for slot in pool.members:
                 if slot.usable:
                     assert (slot.instance in self.leased) != (slot in pool.idle)
 
