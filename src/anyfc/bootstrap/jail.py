@@ -140,6 +140,7 @@ def enter(stage, box, cgroup):
     """
     if cgroup is not None:
         os.write(cgroup, b"0")
+    os.setsid()  # `kill 0` must not reach the zygote's other children
     _limit_descriptors(box["descriptors"])
     if hasattr(os, "SCHED_BATCH"):
         # A woken function then does not push the server off the processor that woke it.
@@ -318,7 +319,6 @@ def _enter_folder(stage, box):
             for name in [".", *names, *files]:
                 os.lchown(os.path.join(folder, name), stage.uid, stage.gid)
         _drop(stage.uid, stage.gid)
-    os.setsid()
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.chdir(code)
     return code

@@ -17,6 +17,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import bootstrap  # noqa: E402
+import execute  # noqa: E402
 import jail  # noqa: E402
 
 del sys.path[:2]
@@ -213,11 +214,14 @@ def become(stage, door):
     except OSError as error:
         os.write(2, str(error).encode())
         raise SystemExit(70) from None
-    if packet["program"] is None:
+    program = packet["program"]
+    if program is None:
         return  # only the box was to be tried
+    if "argv" in program:
+        execute.execute(program["argv"], program["environment"], code)
     for descriptor in descriptors[1:]:
         os.close(descriptor)
-    bootstrap.run(socket.socket(fileno=descriptors[0]), packet["program"], code)
+    bootstrap.run(socket.socket(fileno=descriptors[0]), program, code)
 
 
 def leave(body, *arguments):
