@@ -2,15 +2,19 @@
 
     FunctionComputeError
     ├── BadRequest (400)          InvalidArgument · MissingRequiredHeader · PathNotSupported
-    │                             EntityTooLarge
+    │                             EntityTooLarge · LimitExceededError
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
+    │                             TriggerNotFound · DomainNameNotFound · DomainRouteNotFound
     │                             CodeNotFound
     ├── RequestTimeout (408)
-    ├── Conflict (409)            FunctionAlreadyExists
+    ├── Conflict (409)            FunctionAlreadyExists · FunctionNotEmpty · TriggerAlreadyExists
+    │                             DomainNameAlreadyExists
+    ├── StartFailed (412)         FunctionNotStarted · CAExited · CAFileNotFound
     ├── ResourceExhausted (429)
     ├── InternalServerError (500)
     ├── NotSupported (501)
+    ├── BadResponse (502)
     └── Unavailable (503)         StoreUnavailable · ServerStopping
 
 A failure of the *user's* function is not here: it is a value, see `model/invocation.py`.
@@ -59,6 +63,12 @@ class EntityTooLarge(BadRequest):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"payload size exceeds maximum allowed size ({limit_bytes} bytes)")
+
+
+class LimitExceededError(BadRequest):
+    """There are as many of a thing as there may be."""
+
+    code = "LimitExceededError"
 
 
 class Forbidden(FunctionComputeError):
@@ -111,6 +121,27 @@ class AliasNotFound(NotFound):
         super().__init__(f"alias '{alias}' of function '{function}' does not exist")
 
 
+class TriggerNotFound(NotFound):
+    code = "TriggerNotFound"
+
+    def __init__(self, trigger: str, function: str) -> None:
+        super().__init__(f"trigger '{trigger}' does not exist in function '{function}'")
+
+
+class DomainNameNotFound(NotFound):
+    code = "DomainNameNotFound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"domain name '{name}' does not exist")
+
+
+class DomainRouteNotFound(NotFound):
+    code = "DomainRouteNotFound"
+
+    def __init__(self, domain: str, path: str) -> None:
+        super().__init__(f"no route found in domain '{domain}' for path '{path}'")
+
+
 class CodeNotFound(NotFound):
     code = "CodeNotFound"
 
@@ -137,6 +168,42 @@ class FunctionAlreadyExists(Conflict):
         super().__init__(f"function '{name}' already exists")
 
 
+class FunctionNotEmpty(Conflict):
+    code = "FunctionNotEmpty"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"function '{name}' has active triggers")
+
+
+class TriggerAlreadyExists(Conflict):
+    code = "TriggerAlreadyExists"
+
+
+class DomainNameAlreadyExists(Conflict):
+    code = "DomainNameAlreadyExists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"domain name '{name}' already exists")
+
+
+class StartFailed(FunctionComputeError):
+    """The server that a function brings along did not come up."""
+
+    status = 412
+
+
+class FunctionNotStarted(StartFailed):
+    code = "FunctionNotStarted"
+
+
+class CAExited(StartFailed):
+    code = "CAExited"
+
+
+class CAFileNotFound(StartFailed):
+    code = "CAFileNotFound"
+
+
 class ResourceExhausted(FunctionComputeError):
     code = "ResourceExhausted"
     status = 429
@@ -152,6 +219,13 @@ class NotSupported(FunctionComputeError):
 
     code = "NotSupported"
     status = 501
+
+
+class BadResponse(FunctionComputeError):
+    """The server that a function brings along gave no answer that can be passed on."""
+
+    code = "BadResponse"
+    status = 502
 
 
 class Unavailable(FunctionComputeError):
