@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
+
+import re2
 
 from anyfc.model.access import Access, Anonymous, Cors
 from anyfc.model.version import LATEST
@@ -75,6 +78,11 @@ class CustomDomain:
     tls: Tls | None = None
     waf: bool = False  # kept, no effect
 
+    @property
+    def host(self) -> str:
+        """The name as hosts of requests are compared with it."""
+        return self.name.lower()
+
 
 def choose_route(routes: Sequence[Route], path: str) -> Route | None:
     """Return the route of a path: an exact one, else the one with the longest prefix."""
@@ -99,7 +107,7 @@ def rewrite(rules: Rewrite, target: str) -> str:
             return _with_query(rule.replacement, mark + query)
     for kind, wildcard in ((rules.wildcard, True), (rules.regex, False)):
         for rule in kind:
-            pattern = _wildcard(rule.match) if wildcard else re.compile(rule.match)
+            pattern = compile_regex(_translate(rule.match) if wildcard else rule.match)
             found = pattern.search(path)
             if found:
                 put_in = _fill(rule.replacement, found)
@@ -109,19 +117,34 @@ def rewrite(rules: Rewrite, target: str) -> str:
     return target
 
 
-@lru_cache(maxsize=256)
-def _wildcard(match: str) -> re.Pattern[str]:
+@lru_cache(maxsize=1024)
+def compile_regex(regex: str) -> Any:
+    """Compile a user's regular expression; matching it takes time in proportion to the path.
+
+    Raises ValueError that says what is wrong with it.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(regex, options)
+    except re2.error as error:
+        reason = error.args[0]
+        raise ValueError(reason.decode() if isinstance(reason, bytes) else reason) from error
+
+
+def _translate(match: str) -> str:
+    """Return a wildcard rule as a regular expression."""
     anchored = match.startswith("^")
     parts = match[anchored:].split("*")
-    return re.compile("^" * anchored + "(.*)".join(map(re.escape, parts)), re.DOTALL)
+    return "(?s)" + "^" * anchored + "(.*)".join(map(re2.escape, parts))
 
 
-def _fill(replacement: str, found: re.Match[str]) -> str:
+def _fill(replacement: str, found: Any) -> str:
     """Put `$1`, `$2` … into a replacement; what was not captured is empty."""
 
     def captured(reference: re.Match[str]) -> str:
         number = int(reference[1])
-        return (found[number] or "") if number <= (found.re.groups) else ""
+        return (found[number] or "") if number <= found.re.groups else ""
 
     return re.sub(r"\$(\d)", captured, replacement)
 
