@@ -66,7 +66,7 @@ def regex(*rules):
         (wildcard(("/a/*", "/b/$1")), "/a/c?x=1", "/b/c?x=1"),
         (wildcard(("/b", "/c")), "/a?/b", "/a?/b"),
         (regex((r"^/(\d+)/(\w+)$", "/$2/$1")), "/12/cat", "/cat/12"),
-        (regex(("/(?:(a)|(b))", "/$1-$2-$3")), "/b", "/--b-"),
+        (regex(("/(?:(a)|(b))", "/$1-$2-$3")), "/b", "/-b-"),
         (regex(("^/users/([0-9]+)$", "/user?id=$1")), "/users/7", "/user?id=7"),
         (regex(("(?i)^/HELLO", "/bye")), "/hello", "/bye"),
         (Rewrite(equal=(Rule("/a", "/b"),)), "/a?x=1", "/b?x=1"),
