@@ -1,4 +1,7 @@
-"""What the data plane reads: an in-memory view of the functions, in step with the store."""
+"""What the data plane reads: an in-memory view of the functions, in step with the store.
+
+What leads to functions from outside, triggers and custom domains, is in `routes`.
+"""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -6,6 +9,7 @@ from collections.abc import Callable
 from anyfc.errors import FunctionNotFound
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST, VersionId, check_qualifier
+from anyfc.store.listing import page
 
 
 class Catalog:
@@ -39,21 +43,13 @@ class Catalog:
     def page(
         self, prefix: str, start: str, limit: int, keep: Callable[[Function], bool]
     ) -> tuple[list[Function], str | None]:
-        """List functions to `keep` by name, from `start` on, and the name the next page starts at.
+        """List functions to `keep` by name, as `listing.page` does."""
 
-        The name is None when nothing is left. It may be gone by the time it is used.
-        """
-        found: list[Function] = []
-        for index in range(bisect_left(self._names, max(prefix, start)), len(self._names)):
-            name = self._names[index]
-            if not name.startswith(prefix):
-                break
+        def pick(name: str) -> Function | None:
             function = self._entries[name][0]
-            if keep(function):
-                if len(found) == limit:
-                    return found, name
-                found.append(function)
-        return found, None
+            return function if keep(function) else None
+
+        return page(self._names, prefix, start, limit, pick)
 
     def put(self, function: Function) -> None:
         """Take a function in, in place of an earlier state of it."""

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exc, insert, select, update
 
-from anyfc.errors import FunctionAlreadyExists, FunctionNotFound
+from anyfc.errors import FunctionAlreadyExists, FunctionNotEmpty, FunctionNotFound
 from anyfc.model.function import Function
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import Database
-from anyfc.store.tables import FUNCTIONS
+from anyfc.store.tables import FUNCTIONS, TRIGGERS
 
 FIELDS = tuple(column.name for column in FUNCTIONS.columns)
 
@@ -17,6 +17,7 @@ SELECT_ALL = select(FUNCTIONS)
 SELECT = SELECT_ALL.where(FUNCTIONS.c.name == bindparam("by_name"))
 INSERT = insert(FUNCTIONS)
 UPDATE = update(FUNCTIONS).where(FUNCTIONS.c.name == bindparam("by_name"))
+SELECT_TRIGGER = select(TRIGGERS.c.name).where(TRIGGERS.c.function == bindparam("by_name"))
 DELETE = delete(FUNCTIONS).where(FUNCTIONS.c.name == bindparam("by_name"))
 
 
@@ -56,10 +57,15 @@ class Functions:
         return await self._database.write(change, on_commit=self._catalog.put)
 
     async def delete(self, name: str) -> Function:
-        """Remove a function and return its last state. Raises FunctionNotFound."""
+        """Remove a function and return its last state.
+
+        Raises FunctionNotFound, and FunctionNotEmpty while it has triggers.
+        """
 
         def change(connection: Connection) -> Function:
             function = _select(connection, name)
+            if connection.execute(SELECT_TRIGGER, {"by_name": name}).first() is not None:
+                raise FunctionNotEmpty(name)
             connection.execute(DELETE, {"by_name": name})
             return function
 

@@ -6,17 +6,30 @@ column types below convert both ways, so that a row holds exactly the noun's own
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-from sqlalchemy import Column, DateTime, Double, Integer, MetaData, Table, Text, TypeDecorator
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.engine import Dialect
 
-from anyfc.model.function import Code, Hook, Restriction
+from anyfc.model.access import Access, Cors
+from anyfc.model.domain import Certificate, Route, Tls
+from anyfc.model.function import Code, CustomRuntime, Hook, Restriction
 
 # The migration that makes the schema below. Known here so that a database that is up to date can
 # be opened without importing Alembic, which takes longer than everything else at start together.
-HEAD = "0001"
+HEAD = "0002"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -50,6 +63,32 @@ class Json(TypeDecorator[Any]):
         return None if value is None else self._decoder.decode(value)
 
 
+class OneOf(TypeDecorator[Any]):
+    """A struct of a union as JSON text, under its own name: `{"Basic": {"users": []}}`.
+
+    Structs of a union have no mark of their own that a decoder could tell them apart by.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, union: Any) -> None:
+        super().__init__()
+        self.union = union
+        self._decoders = {kind.__name__: msgspec.json.Decoder(kind) for kind in get_args(union)}
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return msgspec.json.encode({type(value).__name__: value}).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        ((name, content),) = msgspec.json.decode(value, type=dict[str, msgspec.Raw]).items()
+        return self._decoders[name].decode(content)
+
+
 METADATA = MetaData()
 
 FUNCTIONS = Table(
@@ -73,9 +112,52 @@ FUNCTIONS = Table(
     Column("role", Text, nullable=False),
     Column("initializer", Json(Hook)),
     Column("pre_stop", Json(Hook)),
+    Column("pre_freeze", Json(Hook)),
+    Column("custom", Json(CustomRuntime)),
+    Column("service", Text, nullable=False),
     Column("log_project", Text, nullable=False),
     Column("log_store", Text, nullable=False),
     Column("idle_timeout_s", Integer),
     Column("restriction", Json(Restriction)),
     Column("kept", Json(Mapping[str, Any]), nullable=False),
+)
+
+# The settings of an HTTP trigger are columns too, NULL for all other triggers.
+TRIGGERS = Table(
+    "triggers",
+    METADATA,
+    Column("function", Text, ForeignKey("functions.name"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("qualifier", Text, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("modified_at", Moment, nullable=False),
+    Column("source_arn", Text, nullable=False),
+    Column("invocation_role", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("methods", Json(tuple[str, ...])),
+    Column("access", OneOf(Access)),
+    Column("cors", Json(Cors)),
+    Column("closed", Boolean),
+)
+
+# `host` is the name in lower case: two names that differ in capitals only are one.
+CUSTOM_DOMAINS = Table(
+    "custom_domains",
+    METADATA,
+    Column("host", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("modified_at", Moment, nullable=False),
+    Column("routes", Json(tuple[Route, ...]), nullable=False),
+    Column("access", OneOf(Access), nullable=False),
+    Column("auth_info", Text, nullable=False),
+    Column("cors", Json(Cors)),
+    Column("certificate", Json(Certificate)),
+    Column("tls", Json(Tls)),
+    Column("waf", Boolean, nullable=False),
 )
