@@ -3,6 +3,7 @@
     FunctionComputeError
     ├── BadRequest (400)          InvalidArgument · MissingRequiredHeader · PathNotSupported
     │                             EntityTooLarge · LimitExceededError
+    │                             ExternalRedirectForbidden · ApkDownloadForbidden
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
     │                             TriggerNotFound · DomainNameNotFound · DomainRouteNotFound
@@ -69,6 +70,20 @@ class LimitExceededError(BadRequest):
     """There are as many of a thing as there may be."""
 
     code = "LimitExceededError"
+
+
+class ExternalRedirectForbidden(BadRequest):
+    code = "ExternalRedirectForbidden"
+
+    def __init__(self) -> None:
+        super().__init__("a default domain does not redirect; use a custom domain")
+
+
+class ApkDownloadForbidden(BadRequest):
+    code = "ApkDownloadForbidden"
+
+    def __init__(self) -> None:
+        super().__init__("a default domain does not serve APK files; use a custom domain")
 
 
 class Forbidden(FunctionComputeError):

@@ -1,0 +1,168 @@
+"""The headers of HTTP calls: what a function gets to see of its client's, and the client of its.
+
+What the platform tells a function's server besides is in `runtime/headers.py`.
+"""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from anyfc.errors import ApkDownloadForbidden, BadResponse, ExternalRedirectForbidden
+from anyfc.web.message import Header
+
+KIB = 1024
+RESPONSE_HEADER_BYTES = 8 * KIB
+
+X_FC = b"x-fc-"
+ATTACHMENT: Header = (b"Content-Disposition", b"attachment")
+UPGRADE: Header = (b"connection", b"Upgrade")
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Never passed on to a function's server: what belongs to the client's connection, what we answer
+# (Expect), and the framing, which is written anew. `Trailer` announces fields that are not passed
+# on. The other hop-by-hop names of RFC 9110, 7.6.1 (TE, Proxy-Authorization) do reach the
+# server, as in the cloud since August 2022.
+NOT_FORWARDED = frozenset(
+    (
+        b"connection", b"content-length", b"expect", b"keep-alive", b"proxy-connection",
+        b"trailer", b"transfer-encoding", b"upgrade",
+    )
+)  # fmt: skip
+FORWARDED_FOR = b"x-forwarded-for"
+FORWARDED_PROTO = b"x-forwarded-proto"
+NOT_AS_SENT = NOT_FORWARDED | {FORWARDED_FOR}
+
+# What a function may not set (runtime.md 13.3), and the framing. `Proxy-Authenticate` may be set.
+RESERVED = frozenset(
+    (
+        b"connection", b"content-length", b"date", b"keep-alive", b"proxy-connection", b"server",
+        b"trailer", b"transfer-encoding", b"upgrade",
+    )
+)  # fmt: skip
+DISPOSITION = b"content-disposition"
+NOT_AS_RETURNED = RESERVED | {DISPOSITION}
+
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+APK = b"application/vnd.android.package-archive"
+
+# Line breaks would begin another header, other control characters make clients refuse it.
+SPACES_FOR_CONTROLS = bytes(
+    0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256)
+)
+
+
+def forwarded_request_headers(
+    headers: Iterable[Header], *, peer: str, scheme: bytes = b"http", upgrade: bool = False
+) -> list[Header]:
+    """Return what a function's server gets of its client's headers; their names are in lower case.
+
+    The peer is put at the end of the chain in X-Forwarded-For. X-Forwarded-Proto is set to `scheme`
+    unless somebody in front of us has set it. With `upgrade` the request for another protocol is
+    passed on too.
+
+    Source: runtime.md 4.2.
+    """
+    passed: list[Header] = []
+    chain: list[bytes] = []
+    proto = scheme
+    for header in headers:
+        name = header[0]
+        if name in NOT_AS_SENT:
+            if name == FORWARDED_FOR:
+                chain.append(header[1])
+            elif upgrade and name == b"upgrade":
+                passed += (UPGRADE, header)
+        elif name == FORWARDED_PROTO:
+            proto = header[1]
+        elif not name.startswith(X_FC):
+            passed.append(header)
+    if peer:
+        chain.append(peer.encode())
+    if chain:
+        passed.append((FORWARDED_FOR, b", ".join(chain)))
+    passed.append((FORWARDED_PROTO, proto))
+    return passed
+
+
+class ReturnedHeaders(msgspec.Struct, frozen=True):
+    """What the client gets of the headers of a function's server, and whether it reports failure.
+
+    `failed` is for the records only: the answer goes out all the same.
+    """
+
+    headers: list[Header]
+    failed: bool
+
+
+def returned_response_headers(
+    headers: Iterable[Header], *, attachment: bool = False, upgrade: bool = False
+) -> ReturnedHeaders:
+    """Take out what a function's server may not set; names may be in any case.
+
+    With `attachment`, browsers are told to save the answer, whatever the server says about that;
+    without, only the bare word, which is the platform's, is taken out. With `upgrade` the agreement
+    on another protocol is passed on. Raises BadResponse when the headers are too large.
+
+    Source: runtime.md 4.3 (`x-fc-status`), 13.3 and 15.5.
+    """
+    kept: list[Header] = []
+    failed = False
+    header_bytes = 0
+    for header in headers:
+        name, value = header
+        lower = name.lower()
+        if lower in NOT_AS_RETURNED:
+            if upgrade and lower == b"upgrade":
+                kept += (UPGRADE, header)
+                continue
+            if lower != DISPOSITION or attachment or value.strip().lower() == ATTACHMENT[1]:
+                continue
+        elif lower.startswith(X_FC):
+            failed = failed or (lower == b"x-fc-status" and value.strip() == b"404")
+            continue
+        header_bytes += len(name) + len(value)
+        kept.append(header)
+    check_size(header_bytes)
+    if attachment:
+        kept.append(ATTACHMENT)
+    return ReturnedHeaders(kept, failed)
+
+
+def check_default_domain(status: int, headers: Iterable[Header]) -> None:
+    """Refuse what the cloud's own domains do not serve: no redirects, no Android packages.
+
+    Raises ExternalRedirectForbidden, ApkDownloadForbidden. Source: runtime.md 15.5.
+    """
+    if status in REDIRECTS:
+        raise ExternalRedirectForbidden
+    for name, value in headers:
+        if name.lower() == b"content-type" and value.strip().lower().startswith(APK):
+            raise ApkDownloadForbidden
+
+
+def check_size(header_bytes: int) -> None:
+    """Refuse headers whose names and values are too large together. Raises BadResponse."""
+    if header_bytes > RESPONSE_HEADER_BYTES:
+        raise BadResponse(
+            f"the function's response headers are {header_bytes} bytes long, "
+            f"the limit is {RESPONSE_HEADER_BYTES} bytes"
+        )
+
+
+def may_be_set(name: bytes) -> bool:
+    """Say whether a result of a built-in runtime may set a header: all but the reserved ones.
+
+    What is no name of a header (RFC 9110, 5.1) cannot be set either.
+    """
+    lower = name.lower()
+    return (
+        lower not in NOT_AS_RETURNED
+        and not lower.startswith(X_FC)
+        and TOKEN.fullmatch(name) is not None
+    )
+
+
+def one_line(value: bytes) -> bytes:
+    """Put spaces for whatever would not stay inside the value of a header."""
+    return value.translate(SPACES_FOR_CONTROLS).strip()
