@@ -31,6 +31,7 @@ NOT_FORWARDED = frozenset(
 )  # fmt: skip
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED_PROTO = b"x-forwarded-proto"
+BASE_PATH = b"x-fc-base-path"
 NOT_AS_SENT = NOT_FORWARDED | {FORWARDED_FOR}
 
 # What a function may not set (runtime.md 13.3), and the framing. `Proxy-Authenticate` may be set.
@@ -53,13 +54,18 @@ SPACES_FOR_CONTROLS = bytes(
 
 
 def forwarded_request_headers(
-    headers: Iterable[Header], *, peer: str, scheme: bytes = b"http", upgrade: bool = False
+    headers: Iterable[Header],
+    *,
+    peer: str,
+    path: bytes,
+    scheme: bytes = b"http",
+    upgrade: bool = False,
 ) -> list[Header]:
     """Return what a function's server gets of its client's headers; their names are in lower case.
 
     The peer is put at the end of the chain in X-Forwarded-For. X-Forwarded-Proto is set to `scheme`
-    unless somebody in front of us has set it. With `upgrade` the request for another protocol is
-    passed on too.
+    unless somebody in front of us has set it. `path`, as the server sees it, is among the common
+    headers of HTTP calls only. With `upgrade` the request for another protocol is passed on too.
 
     Source: runtime.md 4.2.
     """
@@ -81,7 +87,7 @@ def forwarded_request_headers(
         chain.append(peer.encode())
     if chain:
         passed.append((FORWARDED_FOR, b", ".join(chain)))
-    passed.append((FORWARDED_PROTO, proto))
+    passed += ((FORWARDED_PROTO, proto), (BASE_PATH, path))
     return passed
 
 
@@ -96,13 +102,13 @@ class ReturnedHeaders(msgspec.Struct, frozen=True):
 
 
 def returned_response_headers(
-    headers: Iterable[Header], *, attachment: bool = False, upgrade: bool = False
+    headers: Iterable[Header], *, attachment: bool = False
 ) -> ReturnedHeaders:
     """Take out what a function's server may not set; names may be in any case.
 
     With `attachment`, browsers are told to save the answer, whatever the server says about that;
-    without, only the bare word, which is the platform's, is taken out. With `upgrade` the agreement
-    on another protocol is passed on. Raises BadResponse when the headers are too large.
+    without, only the bare word, which is the platform's, is taken out. Raises BadResponse when the
+    headers are too large.
 
     Source: runtime.md 4.3 (`x-fc-status`), 13.3 and 15.5.
     """
@@ -113,9 +119,6 @@ def returned_response_headers(
         name, value = header
         lower = name.lower()
         if lower in NOT_AS_RETURNED:
-            if upgrade and lower == b"upgrade":
-                kept += (UPGRADE, header)
-                continue
             if lower != DISPOSITION or attachment or value.strip().lower() == ATTACHMENT[1]:
                 continue
         elif lower.startswith(X_FC):

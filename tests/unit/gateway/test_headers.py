@@ -15,12 +15,12 @@ ATTACHMENT = (b"Content-Disposition", b"attachment")
 
 
 def forward(*headers, **settings):
-    return forwarded_request_headers(headers, **({"peer": "10.0.0.1"} | settings))
+    return forwarded_request_headers(headers, **({"peer": "10.0.0.1", "path": b"/a"} | settings))
 
 
 def forwarded(*headers, **settings):
     """What is forwarded, without what is always added."""
-    added = (b"x-forwarded-for", b"x-forwarded-proto")
+    added = (b"x-forwarded-for", b"x-forwarded-proto", b"x-fc-base-path")
     return [header for header in forward(*headers, **settings) if header[0] not in added]
 
 
@@ -72,13 +72,18 @@ def test_the_peer_is_the_end_of_the_chain():
 
 
 def test_a_peer_without_an_address_is_not_in_the_chain():
-    assert forward(peer="") == [(b"x-forwarded-proto", b"http")]
+    assert b"x-forwarded-for" not in dict(forward(peer=""))
 
 
 def test_the_protocol_is_said_once_and_a_proxy_in_front_knows_it_better():
     assert (b"x-forwarded-proto", b"https") in forward(scheme=b"https")
     said = [pair for pair in forward((b"x-forwarded-proto", b"https")) if b"proto" in pair[0]]
     assert said == [(b"x-forwarded-proto", b"https")]
+
+
+def test_the_path_is_told_once():
+    told = [pair for pair in forward((b"x-fc-base-path", b"/mine")) if b"path" in pair[0]]
+    assert told == [(b"x-fc-base-path", b"/a")]
 
 
 def test_a_request_for_another_protocol_is_passed_on_where_that_is_wanted():
@@ -139,14 +144,6 @@ def test_a_server_may_name_a_file_but_the_bare_attachment_is_the_platforms():
 )
 def test_in_strict_mode_every_answer_is_an_attachment(headers):
     assert give_back(*headers, attachment=True) == [ATTACHMENT]
-
-
-def test_an_agreement_on_another_protocol_is_passed_on_where_that_is_wanted():
-    agreed = ((b"Connection", b"upgrade"), (b"Upgrade", b"websocket"), (b"Date", b"x"))
-    assert give_back(*agreed, upgrade=True) == [
-        (b"connection", b"Upgrade"),
-        (b"Upgrade", b"websocket"),
-    ]
 
 
 def test_headers_of_8_kib_are_returned_and_larger_ones_are_a_bad_response():
