@@ -4,6 +4,7 @@
     ├── BadRequest (400)          InvalidArgument · MissingRequiredHeader · PathNotSupported
     │                             EntityTooLarge · LimitExceededError
     │                             ExternalRedirectForbidden · ApkDownloadForbidden
+    ├── Unauthorized (401)
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
     │                             TriggerNotFound · DomainNameNotFound · DomainRouteNotFound
@@ -84,6 +85,17 @@ class ApkDownloadForbidden(BadRequest):
 
     def __init__(self) -> None:
         super().__init__("a default domain does not serve APK files; use a custom domain")
+
+
+class Unauthorized(FunctionComputeError):
+    """Nothing says who calls. `challenge` is the answer's `WWW-Authenticate`."""
+
+    code = "AccessDenied"
+    status = 401
+
+    def __init__(self, message: str, *, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class Forbidden(FunctionComputeError):
