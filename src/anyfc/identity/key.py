@@ -75,7 +75,7 @@ class Keys:
         if not key and not access_key_id.startswith(ROLE_ID_PREFIX):
             raise InvalidAccessKeyID(access_key_id)
         if not security_token:
-            raise AccessDenied("this access key is temporary; x-acs-security-token is missing")
+            raise AccessDenied("this access key is temporary; its security token is missing")
         role, account_id, expires_s = self._read_token(security_token)
         if not hmac.compare_digest(self._id_of(security_token).encode(), access_key_id.encode()):
             raise AccessDenied("the security token does not belong to this access key")

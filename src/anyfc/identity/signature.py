@@ -1,9 +1,11 @@
 """ACS3-HMAC-SHA256: sign a request, and find out who signed one. Values only, no I/O.
 
 Checking has two steps because the head of a request arrives before its body: `verify` trusts the
-hash that the head claims, `check_body` compares that claim with what arrived.
+hash that the head claims, `check_body` compares that claim with what arrived. Calls to functions
+by HTTP are signed with fewer headers and without the body: `verify_call`.
 
-Source: Alibaba Cloud, "V3 request body and signature mechanism".
+Source: Alibaba Cloud, "V3 request body and signature mechanism"; Function Compute, "Configure
+signature authentication for HTTP triggers".
 """
 
 import hashlib
@@ -26,11 +28,14 @@ ALGORITHM = b"ACS3-HMAC-SHA256"
 CLOCK_DIFFERENCE_S = 15 * 60
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
+_TOKEN = b"x-acs-security-token"
 _MUST_BE_SIGNED = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
+_MUST_BE_SIGNED_IN_CALLS = frozenset((b"x-acs-date",))
 
 _START = ALGORITHM + b" Credential="
 _PARTS = [b"Credential", b"SignedHeaders", b"Signature"]
 _DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_MILLISECONDS = re.compile(rb"\.\d{1,9}Z$")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 # A query of one parameter that is its own canonical form, such as `qualifier=LATEST`.
 _CANONICAL_PARAMETER = re.compile(rb"[\w.~-]+=[\w.~-]*")
@@ -50,7 +55,7 @@ def verify(
     Raises MissingRequiredHeader, InvalidAccessKeyID, SignatureNotMatch; AccessDenied for all that
     a client must do differently, such as signing one more header or setting its clock.
     """
-    found = _by_name(headers)
+    found = by_name(headers)
     credential, names, signature = _parse_authorization(found.get(b"authorization"))
     date = found.get(b"x-acs-date", b"").strip()
     if not date:
@@ -59,24 +64,71 @@ def verify(
     if not claimed:
         raise MissingRequiredHeader("x-acs-content-sha256")
     if not _SHA256.fullmatch(claimed):
-        raise AccessDenied(
-            "x-acs-content-sha256 must be the SHA-256 of the body as 64 lower-case hex digits"
-        )
+        raise _not_a_hash()
     signed = _read_names(names)
-    token = found.get(b"x-acs-security-token", b"").strip()
-    if token and b"x-acs-security-token" not in signed.names:
+    token = found.get(_TOKEN, b"").strip()
+    if token and _TOKEN not in signed.names:
         raise AccessDenied("the header x-acs-security-token must be signed")
-    _check_date(date, now)
+    _check_date(date, date, now)
     key = keys.find(credential.decode("latin-1"), token.decode("latin-1"), now)
     try:
         headers_text = signed.fill(found)
     except KeyError as error:
-        name = error.args[0].decode("latin-1")
-        raise AccessDenied(f"the header {name} is listed as signed but was not sent") from None
-    expected = _signature(key.secret, method, target, headers_text, claimed)
+        raise _not_sent(error.args[0]) from None
+    path, _, query = target.partition(b"?")
+    expected = _signature(
+        key.secret, method, path or b"/", canonical_query(query), headers_text, claimed
+    )
     if not hmac.compare_digest(expected.encode(), signature):
         raise SignatureNotMatch()
     return key.caller
+
+
+class SignedCall(NamedTuple):
+    """Who signed a call to a function, and the hash of the body if that was signed too."""
+
+    caller: Caller
+    content_sha256: bytes  # what `check_body` takes; empty: the body is not signed
+
+
+def verify_call(
+    method: bytes, target: bytes, headers: Headers, *, keys: KeySource, now: float
+) -> SignedCall:
+    """Return who signed a call to an HTTP trigger or a custom domain.
+
+    Clients sign the date and the security token only, also an empty one that they then leave out,
+    and path and query in one of several spellings. Who signs as for the control API is let in too.
+    `now` is Unix time in seconds. Raises what `verify` raises.
+    """
+    found = {_TOKEN: b"", **by_name(headers)}
+    date = found.get(b"x-acs-date", b"").strip()
+    if not date:
+        raise MissingRequiredHeader("Date")
+    credential, names, signature = _parse_authorization(found.get(b"authorization"))
+    signed = _read_names_of_call(names)
+    token = found[_TOKEN].strip()
+    if token and _TOKEN not in signed.names:
+        raise AccessDenied("the header x-acs-security-token must be signed")
+    _check_date(date, _MILLISECONDS.sub(b"Z", date), now)
+    try:
+        headers_text = signed.fill(found)
+    except KeyError as error:
+        raise _not_sent(error.args[0]) from None
+    claimed = b""
+    if b"x-acs-content-sha256" in signed.names:
+        claimed = found[b"x-acs-content-sha256"].strip()
+        if not _SHA256.fullmatch(claimed):
+            raise _not_a_hash()
+    key = keys.find(credential.decode("latin-1"), token.decode("latin-1"), now)
+    path, _, query = target.partition(b"?")
+    expected = (
+        _signature(key.secret, method, written, parameters, headers_text, claimed).encode()
+        for written in _spellings_of_path(path or b"/")
+        for parameters in _spellings_of_query(query)
+    )
+    if not any(hmac.compare_digest(one, signature) for one in expected):
+        raise SignatureNotMatch()
+    return SignedCall(key.caller, claimed)
 
 
 def check_body(claimed: bytes, digest: bytes) -> None:
@@ -100,12 +152,17 @@ def sign(
 
     Among the headers must be `host`, `x-acs-date` and `x-acs-content-sha256`.
     """
-    found = _by_name(headers)
+    found = by_name(headers)
     signed = sorted(found)
     names = b";".join(signed)
-    claimed = found[b"x-acs-content-sha256"].strip()
+    path, _, query = target.partition(b"?")
     signature = _signature(
-        access_key_secret.encode(), method, target, _read_names(names).fill(found), claimed
+        access_key_secret.encode(),
+        method,
+        path or b"/",
+        canonical_query(query),
+        _read_names(names).fill(found),
+        found[b"x-acs-content-sha256"].strip(),
     )
     return b"%b Credential=%b,SignedHeaders=%b,Signature=%b" % (
         ALGORITHM,
@@ -127,23 +184,79 @@ def canonical_query(query: bytes) -> bytes:
     """
     if not query or _CANONICAL_PARAMETER.fullmatch(query):
         return query
+    pairs = read_query(query)
+    pairs.sort()
+    for key, _ in pairs:
+        if b"&" in key or b"=" in key or b"\n" in key:
+            raise SignatureNotMatch()
+    return _join(pairs)
+
+
+def read_query(query: bytes) -> list[tuple[bytes, bytes]]:
+    """Return names and values of a query, decoded as a form, in their order."""
     pairs = []
     for parameter in query.replace(b"+", b" ").split(b"&"):
         if parameter:
             key, _, value = parameter.partition(b"=")
             pairs.append((unquote_to_bytes(key), unquote_to_bytes(value)))
-    pairs.sort()
-    for key, _ in pairs:
-        if b"&" in key or b"=" in key or b"\n" in key:
-            raise SignatureNotMatch()
-    return b"&".join([key + b"=" + quote_from_bytes(value, "").encode() for key, value in pairs])
+    return pairs
 
 
-def _signature(secret: bytes, method: bytes, target: bytes, headers: bytes, payload: bytes) -> str:
-    path, _, query = target.partition(b"?")
-    request = b"\n".join((method, path or b"/", canonical_query(query), headers, payload))
+def by_name(headers: Headers) -> dict[bytes, bytes]:
+    """Return the headers by their names, values of a repeated one sorted and joined."""
+    found = dict(headers)
+    if len(found) == len(headers):
+        return found
+    values = defaultdict(list)
+    for name, value in headers:
+        values[name].append(value.strip())
+    return {name: b",".join(sorted(several)) for name, several in values.items()}
+
+
+def too_far(sent: bytes, now: float) -> AccessDenied:
+    """Say that the time a client sent is too far from `now`, Unix time in seconds."""
+    return AccessDenied(
+        f"the difference between the request time '{sent.decode('latin-1')}' and the current time "
+        f"'{format_date(now)}' is too large"
+    )
+
+
+def _signature(
+    secret: bytes, method: bytes, path: bytes, query: bytes, headers: bytes, payload: bytes
+) -> str:
+    request = b"\n".join((method, path, query, headers, payload))
     text = ALGORITHM + b"\n" + hashlib.sha256(request).hexdigest().encode()
     return hmac.digest(secret, text, "sha256").hex()
+
+
+def _spellings_of_path(path: bytes) -> list[bytes]:
+    """A path as clients sign it: as sent or decoded, both also with an encoded `$`."""
+    decoded = unquote_to_bytes(path)
+    written = [path, path.replace(b"$", b"%24")]
+    # With a line break in it, a path could pass for a path and a query.
+    if b"\n" not in decoded:
+        written += [decoded, decoded.replace(b"$", b"%24")]
+    return list(dict.fromkeys(written))
+
+
+def _spellings_of_query(query: bytes) -> list[bytes]:
+    """A query as clients sign it: all values of a name or the first, names encoded or not."""
+    pairs = read_query(query)
+    firsts = list(dict(reversed(pairs)).items())
+    written = []
+    for chosen in (pairs, firsts):
+        chosen.sort()
+        written.append(
+            _join([(quote_from_bytes(key, "").encode(), value) for key, value in chosen])
+        )
+        # A name that would read as something else is signed encoded only.
+        if not any(b"&" in key or b"=" in key or b"\n" in key for key, _ in chosen):
+            written.append(_join(chosen))
+    return list(dict.fromkeys(written))
+
+
+def _join(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    return b"&".join([key + b"=" + quote_from_bytes(value, "").encode() for key, value in pairs])
 
 
 class _Signed(NamedTuple):
@@ -159,23 +272,33 @@ class _Signed(NamedTuple):
 
 @lru_cache(maxsize=256)  # a client signs the same headers each time
 def _read_names(names: bytes) -> _Signed:
+    return _signed(names, _MUST_BE_SIGNED)
+
+
+@lru_cache(maxsize=256)
+def _read_names_of_call(names: bytes) -> _Signed:
+    return _signed(names, _MUST_BE_SIGNED_IN_CALLS)
+
+
+def _signed(names: bytes, wanted: frozenset[bytes]) -> _Signed:
     listed = names.split(b";")
-    if not _MUST_BE_SIGNED.issubset(listed):
-        missing = b", ".join(sorted(_MUST_BE_SIGNED.difference(listed))).decode()
+    if not wanted.issubset(listed):
+        missing = b", ".join(sorted(wanted.difference(listed))).decode()
         raise AccessDenied(f"the header {missing} must be signed")
     escaped = names.replace(b"%", b"%%")
     lines = b"".join([name + b":%b\n" for name in escaped.split(b";")])
     return _Signed(listed, lines + b"\n" + escaped)
 
 
-def _by_name(headers: Headers) -> dict[bytes, bytes]:
-    found = dict(headers)
-    if len(found) == len(headers):
-        return found
-    values = defaultdict(list)
-    for name, value in headers:
-        values[name].append(value.strip())
-    return {name: b",".join(sorted(several)) for name, several in values.items()}
+def _not_sent(name: bytes) -> AccessDenied:
+    text = name.decode("latin-1")
+    return AccessDenied(f"the header {text} is listed as signed but was not sent")
+
+
+def _not_a_hash() -> AccessDenied:
+    return AccessDenied(
+        "x-acs-content-sha256 must be the SHA-256 of the body as 64 lower-case hex digits"
+    )
 
 
 def _parse_authorization(value: bytes | None) -> tuple[bytes, bytes, bytes]:
@@ -208,13 +331,11 @@ def _read_date(date: bytes) -> float:
     return datetime.fromisoformat(date.decode()).timestamp()
 
 
-def _check_date(date: bytes, now: float) -> None:
+def _check_date(sent: bytes, plain: bytes, now: float) -> None:
+    """Compare the clocks; `plain` is what was sent, without milliseconds."""
     try:
-        then = _read_date(date)
+        then = _read_date(plain)
     except ValueError:
         raise AccessDenied("the header x-acs-date must read yyyy-MM-ddTHH:mm:ssZ") from None
     if abs(now - then) > CLOCK_DIFFERENCE_S:
-        raise AccessDenied(
-            f"the difference between the request time '{date.decode()}' and the current time "
-            f"'{format_date(now)}' is too large"
-        )
+        raise too_far(sent, now)

@@ -78,7 +78,7 @@ def test_derived_credentials_end_after_36_hours():
 def test_a_derived_key_needs_its_own_token():
     one = KEYS.derive(ROLE, "123456", NOW)
     other = KEYS.derive(ROLE + "-2", "123456", NOW)
-    with pytest.raises(AccessDenied, match="x-acs-security-token is missing"):
+    with pytest.raises(AccessDenied, match="its security token is missing"):
         KEYS.find(one.access_key_id, "", NOW)
     with pytest.raises(AccessDenied, match="does not belong"):
         KEYS.find(one.access_key_id, other.security_token, NOW)

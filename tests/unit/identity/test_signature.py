@@ -1,4 +1,5 @@
 import hashlib
+import hmac
 import json
 from contextlib import suppress
 from datetime import datetime
@@ -23,11 +24,18 @@ from anyfc.identity.signature import (
     format_date,
     sign,
     verify,
+    verify_call,
 )
 
-VECTORS = json.loads(
-    (Path(__file__).parents[2] / "vectors" / "acs3_control_api.json").read_text(encoding="utf-8")
-)["vectors"]
+FOLDER = Path(__file__).parents[2] / "vectors"
+
+
+def vectors(name):
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))["vectors"]
+
+
+VECTORS = vectors("acs3_control_api.json") + vectors("acs3_fc_open_2021.json")
+CALLS = vectors("acs3_http_trigger.json")
 DATE = "2024-01-02T03:04:05Z"
 NOW = datetime.fromisoformat(DATE).timestamp()
 ACCOUNT = "123456"
@@ -293,6 +301,133 @@ def test_a_body_other_than_the_claimed_one_does_not_match():
         check_body(claimed, hashlib.sha256(b"two").digest())
 
 
+def call_head(method=b"GET", target=b"/", date=DATE, token=b"", send_token=True):
+    """The headers of a call to a trigger, signed as the documentation's sample does it."""
+    path, _, query = target.partition(b"?")
+    names = b"x-acs-date;x-acs-security-token"
+    text = b"%b\n%b\n%b\nx-acs-date:%b\nx-acs-security-token:%b\n\n%b\n" % (
+        method, path, query, date.encode(), token, names,
+    )  # fmt: skip
+    content = b"ACS3-HMAC-SHA256\n" + hashlib.sha256(text).hexdigest().encode()
+    signature = hmac.digest(b"test-secret", content, "sha256").hex().encode()
+    value = b"ACS3-HMAC-SHA256 Credential=test-id,SignedHeaders=%b,Signature=%b"
+    head = [(b"x-acs-date", date.encode()), (b"authorization", value % (names, signature))]
+    return [*head, (b"x-acs-security-token", token)] if send_token else head
+
+
+def check_call(headers, target=b"/", method=b"GET", keys=KEYS, now=NOW):
+    return verify_call(method, target, headers, keys=keys, now=now)
+
+
+@pytest.mark.parametrize("vector", CALLS, ids=lambda vector: vector["name"])
+def test_a_call_that_is_signed_as_documented_is_accepted(vector):
+    sent, expected = vector["input"], vector["expected"]
+    head = as_list({**sent["headers"], "authorization": expected["authorization"]})
+    call = verify_call(
+        sent["method"].encode(),
+        sent["requestTarget"].encode(),
+        [*head, (b"host", b"f.cn-test.fcapp.run")],
+        keys=OneTemporaryKey(),
+        now=NOW,
+    )
+    assert call == (KEY.caller, b"")
+
+
+def test_an_empty_security_token_is_signed_also_when_it_is_not_sent():
+    assert check_call(call_head(send_token=False)).caller == KEY.caller
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        (b"/a%20b/%C3%A9", b"/a%20b/%C3%A9"),
+        (b"/a%20b/%C3%A9", b"/a b/\xc3\xa9"),
+        (b"/a$b%20", b"/a$b%20"),
+        (b"/a$b%20", b"/a%24b%20"),
+        (b"/a$b%20", b"/a%24b "),
+        (b"?a=1", b"/?a=1"),
+        (b"/?b=2+3&a=1", b"/?a=1&b=2%203"),
+        (b"/?a=2&a=1", b"/?a=1&a=2"),
+        (b"/?a=2&a=1", b"/?a=2"),
+        (b"/?%C3%A9=1", b"/?\xc3\xa9=1"),
+        (b"/?%c3%a9=1", b"/?%C3%A9=1"),
+        (b"/?a%26b=1", b"/?a%26b=1"),
+    ],
+)
+def test_clients_sign_path_and_query_of_a_call_in_several_spellings(target, written):
+    assert check_call(call_head(target=written), target).caller == KEY.caller
+
+
+@pytest.mark.parametrize(
+    ("target", "written"),
+    [
+        (b"/b", b"/a"),
+        (b"/a?b=1", b"/a"),
+        (b"/a?a=1&a=2", b"/a?a=2"),
+        (b"/a%2520b", b"/a b"),
+        (b"/a%0Ab=1", b"/a\nb=1"),
+        (b"/?a%26b=1", b"/?a&b=1"),
+    ],
+)
+def test_a_call_to_another_address_does_not_match(target, written):
+    with pytest.raises(SignatureNotMatch):
+        check_call(call_head(target=written), target)
+
+
+def test_a_call_may_be_signed_like_a_request_to_the_api_with_the_hash_of_its_body():
+    call = check_call(signed(SIGNED), TARGET, b"POST")
+    assert call == (KEY.caller, EMPTY_SHA256.encode())
+    other = with_header(signed(SIGNED), b"x-acs-content-sha256", b"0" * 64)
+    with pytest.raises(SignatureNotMatch):
+        check_call(other, TARGET, b"POST")
+
+
+def test_a_call_without_a_date_is_told_so_by_the_documented_name():
+    with pytest.raises(MissingRequiredHeader, match="required HTTP header Date was not specified"):
+        check_call(without_header(call_head(), b"x-acs-date"))
+
+
+def test_the_date_of_a_call_must_be_signed():
+    head = call_head()
+    value = dict(head)[b"authorization"].replace(b"x-acs-date;", b"")
+    with pytest.raises(AccessDenied, match="x-acs-date must be signed"):
+        check_call(with_header(head, b"authorization", value))
+
+
+def test_a_security_token_of_a_call_must_be_signed():
+    head = call_head(token=b"t", send_token=False)
+    value = dict(head)[b"authorization"].replace(b";x-acs-security-token", b"")
+    head = with_header(head, b"authorization", value)
+    with pytest.raises(AccessDenied, match="x-acs-security-token must be signed"):
+        check_call([*head, (b"x-acs-security-token", b"t")])
+
+
+def test_a_call_with_the_credentials_of_a_role_is_the_roles():
+    credentials = KEYS.derive("acs:ram::1:role/r", ACCOUNT, NOW)
+    head = signed(
+        [*SIGNED, (b"x-acs-security-token", credentials.security_token.encode())],
+        key_id=credentials.access_key_id,
+        secret=credentials.access_key_secret,
+    )
+    assert check_call(head, TARGET, b"POST").caller.role == "acs:ram::1:role/r"
+
+
+@pytest.mark.parametrize("date", [DATE, "2024-01-02T03:04:05.678Z"])
+def test_a_call_whose_time_is_too_far_is_told_both_times(date):
+    with pytest.raises(AccessDenied) as refused:
+        check_call(call_head(date=date), now=NOW + 901)
+    assert refused.value.message == (
+        f"the difference between the request time '{date}' and the current time "
+        f"'{format_date(NOW + 901)}' is too large"
+    )
+
+
+def test_a_signature_for_a_call_does_not_open_the_api():
+    with pytest.raises(FunctionComputeError) as refused:
+        check([*call_head(target=TARGET), (b"x-acs-content-sha256", EMPTY_SHA256.encode())])
+    assert refused.value.status == 403
+
+
 TEXT = st.binary(max_size=40)
 HEADERS = st.lists(
     st.tuples(
@@ -313,9 +448,10 @@ HEADERS = st.lists(
 @given(method=TEXT, target=TEXT, headers=HEADERS)
 @example(method=b"GET", target=b"/", headers=[(b"authorization", b" ")])
 def test_random_bytes_are_refused_with_a_documented_error(method, target, headers):
-    with pytest.raises(FunctionComputeError) as refused:
-        check(headers, method=method, target=target)
-    assert refused.value.status < 500
+    for look in (check, check_call):
+        with pytest.raises(FunctionComputeError) as refused:
+            look(headers, method=method, target=target)
+        assert refused.value.status < 500
 
 
 @given(position=st.integers(0, 10**6), noise=TEXT)
@@ -325,8 +461,9 @@ def test_damage_to_a_good_request_raises_nothing_but_a_documented_error(position
     name, value = head[index]
     cut = position % (len(value) + 1)
     head[index] = (name, value[:cut] + noise + value[cut + len(noise) :])
-    with suppress(FunctionComputeError):
-        check(head)
+    for look in (check, check_call):
+        with suppress(FunctionComputeError):
+            look(head)
 
 
 NAME = st.from_regex(rb"[a-z][a-z0-9-]{0,20}", fullmatch=True)
