@@ -25,6 +25,7 @@ CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
 CLONE_NEW_ANY = 0x7E020000  # every CLONE_NEW… flag that clone(2) takes
 
@@ -54,6 +55,11 @@ SHARED_ETC = (
 )  # fmt: skip
 LIVE_ETC = ("hosts", "resolv.conf")  # a laptop changes its network while the zygote lives
 DEVICES = ("null", "zero", "full", "random", "urandom")
+
+HOST_NAME = "host.anyfc.internal"  # the host, as a box with a network of its own sees it
+HOSTS = "/etc/hosts"
+RESOLVER = "/etc/resolv.conf"
+SYSTEMD_RESOLVER = "/run/systemd/resolve/resolv.conf"
 
 libc = ctypes.CDLL(None, use_errno=True)
 with_lock = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as a fork must
@@ -133,10 +139,11 @@ def _clone(arguments):
     return pid
 
 
-def enter(stage, box, cgroup):
+def enter(stage, box, cgroup, network=None):
     """Put the calling process, forked with `fork`, into its box; return where its code is.
 
-    `cgroup` is the descriptor of a `cgroup.procs` to join, or None.
+    `cgroup` is the descriptor of a `cgroup.procs` to join, `network` that of a network namespace
+    to enter; each may be None.
     """
     if cgroup is not None:
         os.write(cgroup, b"0")
@@ -148,6 +155,10 @@ def enter(stage, box, cgroup):
     if stage.level == "none":
         return _enter_folder(stage, box)
     socket.sethostname(box["hostname"])
+    if network is not None:
+        # While still root: the namespace belongs to the machine's root, and what runs in the box,
+        # root of a user namespace made later, has no rights over it.
+        _check("setns", libc.setns(network, CLONE_NEWNET))
     _lay_root(stage, box)
     _drop(stage.uid, stage.gid)
     _enter_user_namespace(stage.uid, stage.gid)
@@ -292,7 +303,10 @@ def _lay_root(stage, box):
     _mount(private + "/tmp", root + "/tmp", None, MS_BIND)
     _mount(private + "/shm", root + "/dev/shm", None, MS_BIND)
     _mount("proc", root + "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    _refresh_network_files(stage, root)
+    if box["network"]:
+        _write_network_files(stage, root, box["hostname"], box["network"])
+    else:
+        _refresh_network_files(stage, root)
     os.chdir(root)
     _check("pivot_root", libc.syscall(PIVOT_ROOT, b".", b"."))
     _check("umount2", libc.umount2(b".", MNT_DETACH))
@@ -307,6 +321,41 @@ def _refresh_network_files(stage, root):
                 shutil.copyfile(source, root + source)
         except OSError:
             continue  # the host has no such file, or not any more
+
+
+def _write_network_files(stage, root, hostname, network):
+    """For a box whose loopback is its own: what the host's files say of loopback is not true."""
+    texts = {
+        "hosts": hosts_text(_read(HOSTS), hostname, network["address"], network["gateway"]),
+        "resolv.conf": resolver_text(_read(RESOLVER), _read(SYSTEMD_RESOLVER)),
+    }
+    for name, text in texts.items():
+        path = root + "/etc/" + name
+        if os.path.lexists(path):
+            os.unlink(path)
+        _write(path, text)
+        os.chown(path, stage.uid, stage.gid)
+
+
+def hosts_text(text, hostname, address, gateway):
+    """Return /etc/hosts of a box: the names of a host's file but for those on its loopback."""
+    own = ["127.0.0.1\tlocalhost", "::1\tlocalhost", address + "\t" + hostname,
+           gateway + "\t" + HOST_NAME]  # fmt: skip
+    known = [line for line in text.splitlines() if line.strip() and not _of_loopback(line.split())]
+    return "\n".join(own + known) + "\n"
+
+
+def resolver_text(text, behind):
+    """Return /etc/resolv.conf of a box.
+
+    `behind` is what systemd-resolved asks for the programs of the host, which ask it on loopback.
+    """
+    servers = [line.split() for line in text.splitlines() if line.startswith("nameserver")]
+    return behind if behind and all(_of_loopback(words[1:]) for words in servers) else text
+
+
+def _of_loopback(words):
+    return bool(words) and (words[0].startswith("127.") or words[0] == "::1")
 
 
 def _enter_folder(stage, box):
@@ -463,6 +512,15 @@ def _escape(path):
     for mark in "\\:,":
         path = path.replace(mark, "\\" + mark)
     return path
+
+
+def _read(path):
+    """Return the text of a file, empty if there is none."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _write(path, text):

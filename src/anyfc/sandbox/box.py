@@ -33,7 +33,8 @@ class Box:
     disk_mib: int = 512
     descriptors: int = 100_000
 
-    def packet(self) -> dict[str, Any]:
+    def packet(self, network: dict[str, str] | None = None) -> dict[str, Any]:
+        """Return BOX; `network` says where the box is in the network namespace that it enters."""
         return {
             "hostname": self.hostname,
             "code": self.code,
@@ -42,4 +43,5 @@ class Box:
             "scratch": self.scratch,
             "disk_mib": self.disk_mib,
             "descriptors": self.descriptors,
+            "network": network,
         }

@@ -18,6 +18,7 @@ import msgspec
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import Cgroup, Cgroups
 from anyfc.sandbox.interpreter import Interpreter
+from anyfc.sandbox.network import Network
 from anyfc.sandbox.zygote import (
     Birth,
     SandboxFailed,
@@ -147,13 +148,20 @@ class Sandbox:
 
     @asynccontextmanager
     async def open(
-        self, interpreter: Interpreter, box: Box, program: dict[str, Any]
+        self,
+        interpreter: Interpreter,
+        box: Box,
+        program: dict[str, Any],
+        network: Network | None = None,
     ) -> AsyncIterator[Process]:
-        """Yield a started process, and end it on leaving, always. Raises SandboxFailed."""
+        """Yield a started process, and end it on leaving, always. Raises SandboxFailed.
+
+        Without a `network` of its own it is in the host's; only level jail can give it one.
+        """
         async with self._take_blank(interpreter, box.scratch) as blank:
             with translated(), _open_ends() as ends:
                 pid = await blank.zygote.wait_started(blank.birth)
-                blank.become(box, program, ends)
+                blank.become(box, program, ends, network)
                 channel, log_end = ends.take_ours()
             yield Process(
                 blank.name, pid, channel, log_end, blank.birth.exited, blank.zygote, blank.cgroup
@@ -237,14 +245,23 @@ class _Blank:
     cgroup: Cgroup | None
     must_join: bool  # it has to enter the control group by itself
 
-    def become(self, box: Box, program: dict[str, Any] | None, ends: "_Ends") -> None:
+    def become(
+        self,
+        box: Box,
+        program: dict[str, Any] | None,
+        ends: "_Ends",
+        network: Network | None = None,
+    ) -> None:
         """Let it enter its box; without a program it only tries to. Raises OSError."""
-        descriptors = [ends.their_channel.fileno(), ends.their_log]
+        passed = {"channel": ends.their_channel.fileno(), "log": ends.their_log}
         if self.must_join and self.cgroup is not None:
-            descriptors.append(ends.keep(self.cgroup.open_members()))
-        packet = msgspec.json.encode({"box": box.packet(), "program": program})
+            passed["cgroup"] = ends.keep(self.cgroup.open_members())
+        if network is not None:
+            passed["network"] = network.fd
+        shown = box.packet(network.packet() if network is not None else None)
+        packet = msgspec.json.encode({"box": shown, "program": program, "passed": list(passed)})
         with self.door:
-            socket.send_fds(self.door, [packet], descriptors)
+            socket.send_fds(self.door, [packet], list(passed.values()))
 
     async def clear(self) -> None:
         """Kill everything in the box, wait until it is gone, bounded, and clean up behind it."""

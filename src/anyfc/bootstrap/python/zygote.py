@@ -209,8 +209,8 @@ def become(stage, door):
     for target in (1, 2):
         os.dup2(descriptors[1], target)
     try:
-        members = descriptors[2] if len(descriptors) > 2 else None
-        code = jail.enter(stage, packet["box"], members)
+        passed = dict(zip(packet["passed"], descriptors))
+        code = jail.enter(stage, packet["box"], passed.get("cgroup"), passed.get("network"))
     except OSError as error:
         os.write(2, str(error).encode())
         raise SystemExit(70) from None
