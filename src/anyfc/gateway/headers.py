@@ -16,7 +16,6 @@ RESPONSE_HEADER_BYTES = 8 * KIB
 
 X_FC = b"x-fc-"
 ATTACHMENT: Header = (b"Content-Disposition", b"attachment")
-UPGRADE: Header = (b"connection", b"Upgrade")
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # Never passed on to a function's server: what belongs to the client's connection, what we answer
@@ -31,7 +30,6 @@ NOT_FORWARDED = frozenset(
 )  # fmt: skip
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED_PROTO = b"x-forwarded-proto"
-BASE_PATH = b"x-fc-base-path"
 NOT_AS_SENT = NOT_FORWARDED | {FORWARDED_FOR}
 
 # What a function may not set (runtime.md 13.3), and the framing. `Proxy-Authenticate` may be set.
@@ -54,18 +52,12 @@ SPACES_FOR_CONTROLS = bytes(
 
 
 def forwarded_request_headers(
-    headers: Iterable[Header],
-    *,
-    peer: str,
-    path: bytes,
-    scheme: bytes = b"http",
-    upgrade: bool = False,
+    headers: Iterable[Header], *, peer: str, scheme: bytes = b"http"
 ) -> list[Header]:
     """Return what a function's server gets of its client's headers; their names are in lower case.
 
     The peer is put at the end of the chain in X-Forwarded-For. X-Forwarded-Proto is set to `scheme`
-    unless somebody in front of us has set it. `path`, as the server sees it, is among the common
-    headers of HTTP calls only. With `upgrade` the request for another protocol is passed on too.
+    unless somebody in front of us has set it.
 
     Source: runtime.md 4.2.
     """
@@ -77,8 +69,6 @@ def forwarded_request_headers(
         if name in NOT_AS_SENT:
             if name == FORWARDED_FOR:
                 chain.append(header[1])
-            elif upgrade and name == b"upgrade":
-                passed += (UPGRADE, header)
         elif name == FORWARDED_PROTO:
             proto = header[1]
         elif not name.startswith(X_FC):
@@ -87,7 +77,7 @@ def forwarded_request_headers(
         chain.append(peer.encode())
     if chain:
         passed.append((FORWARDED_FOR, b", ".join(chain)))
-    passed += ((FORWARDED_PROTO, proto), (BASE_PATH, path))
+    passed.append((FORWARDED_PROTO, proto))
     return passed
 
 

@@ -15,12 +15,12 @@ ATTACHMENT = (b"Content-Disposition", b"attachment")
 
 
 def forward(*headers, **settings):
-    return forwarded_request_headers(headers, **({"peer": "10.0.0.1", "path": b"/a"} | settings))
+    return forwarded_request_headers(headers, **({"peer": "10.0.0.1"} | settings))
 
 
 def forwarded(*headers, **settings):
     """What is forwarded, without what is always added."""
-    added = (b"x-forwarded-for", b"x-forwarded-proto", b"x-fc-base-path")
+    added = (b"x-forwarded-for", b"x-forwarded-proto")
     return [header for header in forward(*headers, **settings) if header[0] not in added]
 
 
@@ -79,20 +79,6 @@ def test_the_protocol_is_said_once_and_a_proxy_in_front_knows_it_better():
     assert (b"x-forwarded-proto", b"https") in forward(scheme=b"https")
     said = [pair for pair in forward((b"x-forwarded-proto", b"https")) if b"proto" in pair[0]]
     assert said == [(b"x-forwarded-proto", b"https")]
-
-
-def test_the_path_is_told_once():
-    told = [pair for pair in forward((b"x-fc-base-path", b"/mine")) if b"path" in pair[0]]
-    assert told == [(b"x-fc-base-path", b"/a")]
-
-
-def test_a_request_for_another_protocol_is_passed_on_where_that_is_wanted():
-    asked = ((b"connection", b"keep-alive, Upgrade"), (b"upgrade", b"websocket"))
-    assert forwarded(*asked, upgrade=True) == [
-        (b"connection", b"Upgrade"),
-        (b"upgrade", b"websocket"),
-    ]
-    assert forwarded(*asked) == []
 
 
 # --- to the client -------------------------------------------------------------------------------
