@@ -47,6 +47,7 @@ def build_program(
         "runtime": function.runtime,
         "handler": function.handler,
         "initializer": function.initializer.handler if function.initializer else "",
+        "pre_freeze": function.pre_freeze.handler if function.pre_freeze else "",
         "pre_stop": function.pre_stop.handler if function.pre_stop else "",
         "environment": build_environment(
             function, place, credentials, instance_id=instance_id, code=code, temporary=temporary

@@ -1,215 +1,40 @@
 """The program inside the sandbox, driven over a real socket pair on every interpreter found.
 
 Starts processes, unlike other unit tests: what is tested is another program. One module, because
-every promise is checked through the same driver.
+every promise is checked on the same fixture; calls of WSGI handlers are in test_wsgi.
 """
 
 import ast
 import hashlib
-import json
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from driven import (
+    BOOTSTRAP,
+    FRAME_BYTES,
+    PRESENT,
+    RID,
+    VERSIONS,
+    Start,
+    wait_for,
+)
 
-HERE = Path(__file__).parent
-BOOTSTRAP = HERE.parents[2] / "src" / "anyfc" / "bootstrap" / "python"
-VERSIONS = ("3.6", "3.9", "3.10", "3.11", "3.12", "3.13")
-WAIT_S = 30.0
-FRAME_BYTES = 256 * 1024
 MIB = 1024 * 1024
-RID = "1-5f3a-10b2c3d4e5f6"
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-
-
-@cache
-def find_interpreter(version: str) -> str | None:
-    """A real binary: pyenv's shims on the PATH start only what a shell has selected."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [str(path) for path in root.glob(f"versions/*/bin/python{version}")]
-    found += filter(None, [shutil.which(f"python{version}")])
-    for path in found:
-        ask = [path, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-        if subprocess.run(ask, capture_output=True, text=True).stdout.strip() == version:
-            return path
-    return None
-
-
-class Answer(NamedTuple):
-    kind: bytes
-    body: bytes
-    peak_kib: int
-    largest_frame: int
-
-    @property
-    def raised(self) -> dict[str, Any]:
-        assert self.kind == b"E", self.body
-        description: dict[str, Any] = json.loads(self.body)
-        return description
-
-
-class Instance:
-    """A process that runs bootstrap.py, and the server's end of its dialogue."""
-
-    def __init__(self, python: str, code: Path, log: Path, program: Mapping[str, Any]) -> None:
-        self.code = code
-        self._log = log
-        self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(WAIT_S)
-        arguments = [str(BOOTSTRAP), str(theirs.fileno()), json.dumps(program), str(code)]
-        with theirs, log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [python, "-I", "-S", "-W", "ignore", HERE / "bootstrap_driver.py", *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    def close(self) -> None:
-        self.socket.close()
-        try:
-            self.process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text("utf-8", "surrogateescape")
-
-    def frame(self) -> tuple[bytes, bytes]:
-        kind, length = struct.unpack(">cI", self._exactly(5))
-        return kind, self._exactly(length)
-
-    def _exactly(self, length: int) -> bytes:
-        pieces = bytearray()
-        while len(pieces) < length:
-            piece = self.socket.recv(min(length - len(pieces), MIB))
-            if not piece:
-                raise EOFError(self.log)
-            pieces += piece
-        return bytes(pieces)
-
-    def send(self, kind: bytes, event: bytes, first_bytes: int, **meta: Any) -> None:
-        text = json.dumps({"request_id": RID, **meta}).encode()
-        first, rest = event[:first_bytes], event[first_bytes:]
-        content = struct.pack(">QH", len(event), len(text)) + text + first
-        self.socket.sendall(struct.pack(">cI", kind, len(content)) + content)
-        while rest:
-            piece, rest = rest[:MIB], rest[MIB:]
-            self.socket.sendall(struct.pack(">cI", b"D", len(piece)) + piece)
-
-    def call(
-        self, event: bytes = b"", *, kind: bytes = b"I", first_bytes: int = FRAME_BYTES, **meta: Any
-    ) -> Answer:
-        self.send(kind, event, first_bytes, **meta)
-        answer, content = self.frame()
-        size, peak_kib = struct.unpack_from(">QI", content)
-        body, largest = bytearray(content[12:]), len(content)
-        while len(body) < size:
-            kind, content = self.frame()
-            assert kind == b"D"
-            body += content
-            largest = max(largest, len(content))
-        assert len(body) == size
-        return Answer(answer, bytes(body), peak_kib, largest)
-
-    def value(self, event: bytes = b"", **meta: Any) -> Any:
-        """Call the handler and read what it returned as JSON."""
-        answer = self.call(event, **meta)
-        assert answer.kind == b"R", answer.body
-        return json.loads(answer.body)
-
-    def status(self) -> int:
-        """Wait for the process to end."""
-        assert self.socket.recv(1) == b"", "the instance sent something instead of ending"
-        return self.process.wait(WAIT_S)
-
-
-Start = Callable[..., Instance]
-
-
-PRESENT = [version for version in VERSIONS if find_interpreter(version)]
-
-
-@pytest.fixture(params=PRESENT, ids=[f"python{version}" for version in PRESENT])
-def python(request: pytest.FixtureRequest) -> str:
-    path = find_interpreter(request.param)
-    assert path is not None
-    return path
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_this_machine_has_a_python_of_each_version(version: str) -> None:
     if version not in PRESENT:
         pytest.skip(f"there is no python{version} here, so all of this file went without it")
-
-
-@pytest.fixture
-def start(python: str, tmp_path: Path) -> Iterator[Start]:
-    """Start an instance of a function: its index.py, further files, and other settings."""
-    started: list[Instance] = []
-
-    def start(
-        index: str | bytes = "",
-        files: Mapping[str, str | bytes] | None = None,
-        *,
-        environment: Mapping[str, str] | None = None,
-        context: Mapping[str, Any] | None = None,
-        **program: Any,
-    ) -> Instance:
-        code = tmp_path / "code"
-        for name, text in {"index.py": index, **(files or {})}.items():
-            path = code / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        settings: dict[str, Any] = {
-            "runtime": "python3.10",
-            "handler": "index.handler",
-            "initializer": "index.initialize",
-            "pre_stop": "index.stop",
-            "environment": {"PATH": os.environ["PATH"], **(environment or {})},
-            "context": {
-                "function": {
-                    "name": "resize",
-                    "handler": "index.handler",
-                    "memory": 512,
-                    "timeout": 3,
-                    "version_id": "7",
-                    "qualifier": "prod",
-                },
-                "service": {"name": "", "log_project": "project", "log_store": "store"},
-                "region": "cn-hangzhou",
-                "account_id": "123456789012345",
-                "credentials": {"access_key_id": "ID", "access_key_secret": "SECRET"},
-                **(context or {}),
-            },
-        }
-        log = tmp_path / f"log{len(started)}"
-        instance = Instance(python, code, log, {**settings, **program})
-        started.append(instance)
-        kind, hello = instance.frame()
-        assert kind == b"H"
-        assert re.fullmatch(r"3\.\d+\.\d+", json.loads(hello)["python"])
-        return instance
-
-    yield start
-    for instance in started:
-        instance.close()
 
 
 # --- calling -------------------------------------------------------------------------------------
@@ -604,11 +429,14 @@ def test_hooks_get_the_context_alone_and_their_result_is_dropped(start: Start) -
     instance = start(
         "calls = []\n"
         "def initialize(context):\n    calls.append('in ' + context.request_id)\n    return 'x'\n"
+        "def freeze(context):\n    calls.append('freeze ' + context.request_id)\n    return 'x'\n"
         "def stop(context):\n    print('stop ' + context.request_id)\n    return object()\n"
         "def handler(event, context):\n    return calls"
     )
     assert instance.call(kind=b"N", request_id="init")[:2] == (b"R", b"")
     assert instance.value() == ["in init"]
+    assert instance.call(kind=b"F", request_id="cold")[:2] == (b"R", b"")
+    assert instance.value() == ["in init", "freeze cold"]
     assert instance.call(kind=b"S", request_id="last")[:2] == (b"R", b"")
     assert "stop last\n" in instance.log
 
@@ -617,7 +445,8 @@ def test_a_hook_that_fails_is_described_like_a_handler(start: Start) -> None:
     instance = start("def initialize(context):\n    raise KeyError('table')")
     raised = instance.call(kind=b"N").raised
     assert (raised["errorType"], raised["errorMessage"]) == ("KeyError", "'table'")
-    assert instance.call(kind=b"S").raised["errorType"] == "HandlerNotFound"
+    for kind in (b"F", b"S"):
+        assert instance.call(kind=kind).raised["errorType"] == "HandlerNotFound"
 
 
 # --- the context ---------------------------------------------------------------------------------
@@ -964,7 +793,7 @@ def test_the_process_ends_when_an_event_breaks_off(start: Start) -> None:
     instance = start("def handler(event, context):\n    return 1")
     instance.send(b"I", bytes(1000), 1000)
     instance.frame()
-    instance.socket.sendall(struct.pack(">cIQH", b"I", 12, 5000, 2) + b"{}")
+    instance.socket.sendall(struct.pack(">cIQI", b"I", 14, 5000, 2) + b"{}")
     instance.socket.shutdown(socket.SHUT_WR)
     assert instance.status() == 0
 
@@ -995,7 +824,7 @@ def test_the_bootstrap_is_written_in_python_3_6() -> None:
 
 
 def test_the_bootstrap_imports_the_standard_library_alone() -> None:
-    siblings = {path.stem for path in BOOTSTRAP.glob("*.py")} | {"jail"}
+    siblings = {path.stem for path in BOOTSTRAP.parent.rglob("*.py")}
     for path in BOOTSTRAP.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
@@ -1006,11 +835,3 @@ def test_the_bootstrap_imports_the_standard_library_alone() -> None:
             else:
                 continue
             assert names <= sys.stdlib_module_names | siblings, path
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait, under a deadline, for another process to get somewhere."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "the process did not get there"
-        os.sched_yield()

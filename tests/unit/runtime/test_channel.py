@@ -61,7 +61,7 @@ def test_a_small_request_is_one_frame_and_its_answer_another(kind):
         transport.deliver(answer(b"out", kind=kind))
         got = await channel.ask(INVOKE, b"{}", b"in")
         assert (got.returned, got.piece, got.peak_memory_kib) == (kind == RETURNED, b"out", 7)
-        assert bytes(transport.written) == encode(INVOKE, struct.pack("!QH", 2, 2) + b"{}in")
+        assert bytes(transport.written) == encode(INVOKE, struct.pack("!QI", 2, 2) + b"{}in")
 
     play(test)
 
@@ -88,7 +88,7 @@ def test_a_large_event_is_sent_in_pieces(event):
         await channel.ask(INVOKE, b"{}", event)
         (kind, first), *rest = FrameReader().feed(bytes(transport.written))
         assert kind == INVOKE
-        assert struct.unpack_from("!QH", first) == (len(content), 2)
+        assert struct.unpack_from("!QI", first) == (len(content), 2)
         assert {kind for kind, _ in rest} <= {DATA}
         assert b"".join([piece for _, piece in rest]) == content
         assert all(0 < len(piece) <= PIECE_BYTES for _, piece in rest)

@@ -19,14 +19,15 @@ def program_of(function, **paths):
 
 
 def test_a_program_can_be_sent_to_the_sandbox():
-    function = make_function(initializer=Hook(handler="index.init", timeout_s=3))
+    function = make_function(
+        initializer=Hook(handler="index.init", timeout_s=3),
+        pre_stop=Hook(handler="index.stop", timeout_s=3),
+    )
     program = program_of(function, modules="/var/fc/modules")
     assert json.loads(json.dumps(program)) == program
-    assert (program["handler"], program["initializer"], program["pre_stop"]) == (
-        "index.handler",
-        "index.init",
-        "",
-    )
+    handlers = {"handler": "index.handler", "initializer": "index.init"}
+    handlers |= {"pre_freeze": "", "pre_stop": "index.stop"}
+    assert {name: program[name] for name in handlers} == handlers
     assert program["modules"] == "/var/fc/modules"
 
 

@@ -15,8 +15,18 @@ from importlib.machinery import PathFinder
 import answer
 import now
 import output
+import wsgi
 from context import Contexts
-from dialogue import INITIALIZE, INVOKE, PRE_STOP, RAISED, RETURNED, Channel
+from dialogue import (
+    INITIALIZE,
+    INVOKE,
+    PRE_FREEZE,
+    PRE_STOP,
+    RAISED,
+    RETURNED,
+    WSGI,
+    Channel,
+)
 from handlers import Handlers
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -61,7 +71,9 @@ def run(channel, program, code):
     _leave_names(code)
     names = {
         INVOKE: program["handler"],
+        WSGI: program["handler"],
         INITIALIZE: program.get("initializer") or "",
+        PRE_FREEZE: program.get("pre_freeze") or "",
         PRE_STOP: program.get("pre_stop") or "",
     }
     handlers = Handlers(code)
@@ -87,6 +99,8 @@ def _respond(dialogue, handlers, contexts, names, program):
         handler = handlers.get(names[kind])
         if kind == INVOKE:
             body = answer.result(handler(event, context))
+        elif kind == WSGI:
+            body = wsgi.call(handler, meta["http"], event, context)
         else:
             handler(context)
             body = b""

@@ -14,10 +14,11 @@ PIECE_BYTES = 256 * KIB - 12
 CHANNEL_DESCRIPTOR = 1000
 
 FRAME = struct.Struct(">cI")  # kind, length
-REQUEST = struct.Struct(">cIQH")  # kind, length, size of the event, length of the meta
+REQUEST = struct.Struct(">cIQI")  # kind, length, size of the event, length of the meta
 ANSWER = struct.Struct(">cIQI")  # kind, length, size of the body, peak memory
 
-INVOKE, INITIALIZE, PRE_STOP = b"I", b"N", b"S"
+INVOKE, WSGI = b"I", b"W"
+INITIALIZE, PRE_FREEZE, PRE_STOP = b"N", b"F", b"S"
 HELLO, RETURNED, RAISED, DATA = b"H", b"R", b"E", b"D"
 
 _decode = json.JSONDecoder().decode
