@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from random import getrandbits
 
@@ -24,8 +25,11 @@ import uvicorn
 from anyfc.api.app import build_app
 from anyfc.api.parts import Parts
 from anyfc.config import Config
-from anyfc.gateway.app import Gateway, new_request_id
+from anyfc.gateway.app import Gateway
+from anyfc.gateway.door import Doors
+from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
+from anyfc.gateway.problem import new_request_id
 from anyfc.identity.key import Keys, Pair, ensure_pair, open_keys
 from anyfc.instance.code import Packages
 from anyfc.instance.lifecycle import Instance, open_instance
@@ -38,14 +42,18 @@ from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import Cgroups, find_cgroups
 from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_strongest
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
+from anyfc.sandbox.network import Networks, open_networks
 from anyfc.sandbox.process import Sandbox
 from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.lease import Policy, Scheduler, open_scheduler
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import open_database
+from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.lock import lock_data_dir
+from anyfc.store.routes import Routes
+from anyfc.store.triggers import Triggers
 from anyfc.web.server import Patience
 from anyfc.web.server import open_server as open_http
 from anyfc.web.upstream import Upstream, over_unix_socket
@@ -95,8 +103,13 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
             open_database(data_dir / "anyfc.db") as database,
             open_logs(data_dir / "logs", limit_bytes=config.log_bytes) as logs,
             _open_sandbox(config, data_dir) as (sandbox, reasons, interpreters),
+            open_networks(
+                sandbox.level,
+                network_range=IPv4Network(config.network_range),
+                spares=config.spare_networks,
+            ) as (networks, network_reasons),
         ):
-            catalog = Catalog()
+            catalog, routes = Catalog(), Routes()
             functions = Functions(database, catalog)
             blobs = Blobs(data_dir / "blobs")
             root = os.geteuid() == 0
@@ -114,19 +127,26 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 place=Place(region=config.region, account_id=config.account_id),
                 derive=lambda role: _derive(keys, role, config.account_id),
                 modules_folder=data_dir / "modules",
+                spool_folder=data_dir / "run",
                 new_id=new_instance_id,
+                start_s=config.start_s,
+                server_start_s=config.server_start_s,
             )
             async with open_scheduler(
-                _policy(config), _opener(specs, sandbox, logs, start_s=config.start_s)
+                _policy(config), _opener(specs, sandbox, networks, logs)
             ) as scheduler:
                 catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
                 parts = Parts(
                     catalog=catalog,
+                    routes=routes,
                     functions=functions,
+                    triggers=Triggers(database, routes),
+                    domains=Domains(database, routes),
                     packages=packages,
                     logs=logs,
                     code_path=blobs.path,
                     address_key=hashlib.sha256(bytes.fromhex(pair.signing_key)).digest(),
+                    address_port=lambda: config.port,
                     region=config.region,
                     account_id=config.account_id,
                     body_bytes=config.code_body_bytes,
@@ -140,11 +160,21 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     sync_body_bytes=config.sync_body_bytes,
                     async_body_bytes=config.async_body_bytes,
                 )
+                http_calls = HttpCalls(
+                    catalog,
+                    scheduler,
+                    keys,
+                    account_id=config.account_id,
+                    spool_folder=data_dir / "run",
+                    body_bytes=config.sync_body_bytes,
+                    strict=config.strict_domains,
+                )
+                doors = Doors(routes, region=config.region)
                 async with (
                     _open_control(parts, data_dir) as control,
                     _open_chores(sandbox, packages, logs, catalog, scheduler, interpreters),
                     open_http(
-                        Gateway(invoke, control, keys),
+                        Gateway(invoke, http_calls, doors, control, keys),
                         host=config.host,
                         port=config.port,
                         patience=_patience(config),
@@ -239,13 +269,13 @@ def _announce(function: Function, interpreters: list[Interpreter]) -> None:
 
 
 def _opener(
-    specs: Specs, sandbox: Sandbox, logs: Logs, *, start_s: float
+    specs: Specs, sandbox: Sandbox, networks: Networks | None, logs: Logs
 ) -> Callable[[Function, Callable[[], None]], AbstractAsyncContextManager[Instance]]:
     @asynccontextmanager
     async def opened(function: Function, born: Callable[[], None]) -> AsyncIterator[Instance]:
         spec = await specs.write(function)
         async with open_instance(
-            spec, sandbox, logs, start_s=start_s, new_request_id=new_request_id, born=born
+            spec, sandbox, networks, logs, new_request_id=new_request_id, born=born
         ) as instance:
             yield instance
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anyfc.api import download, functions, logs
+from anyfc.api import domains, download, functions, logs, triggers
 from anyfc.api.parts import Parts
 from anyfc.errors import (
     FunctionComputeError,
@@ -53,16 +53,16 @@ OPERATIONS: tuple[tuple[str, str, str, Endpoint | None], ...] = (
     ("DeleteAlias", "DELETE", FUNCTION + "/aliases/{aliasName}", None),
     ("ListAliases", "GET", FUNCTION + "/aliases", None),
     # Triggers, custom domains, layers
-    ("CreateTrigger", "POST", FUNCTION + "/triggers", None),
-    ("GetTrigger", "GET", FUNCTION + "/triggers/{triggerName}", None),
-    ("UpdateTrigger", "PUT", FUNCTION + "/triggers/{triggerName}", None),
-    ("DeleteTrigger", "DELETE", FUNCTION + "/triggers/{triggerName}", None),
-    ("ListTriggers", "GET", FUNCTION + "/triggers", None),
-    ("CreateCustomDomain", "POST", "/custom-domains", None),
-    ("GetCustomDomain", "GET", "/custom-domains/{domainName}", None),
-    ("UpdateCustomDomain", "PUT", "/custom-domains/{domainName}", None),
-    ("DeleteCustomDomain", "DELETE", "/custom-domains/{domainName}", None),
-    ("ListCustomDomains", "GET", "/custom-domains", None),
+    ("CreateTrigger", "POST", FUNCTION + "/triggers", triggers.create),
+    ("GetTrigger", "GET", FUNCTION + "/triggers/{triggerName}", triggers.get),
+    ("UpdateTrigger", "PUT", FUNCTION + "/triggers/{triggerName}", triggers.update),
+    ("DeleteTrigger", "DELETE", FUNCTION + "/triggers/{triggerName}", triggers.delete),
+    ("ListTriggers", "GET", FUNCTION + "/triggers", triggers.list_),
+    ("CreateCustomDomain", "POST", "/custom-domains", domains.create),
+    ("GetCustomDomain", "GET", "/custom-domains/{domainName}", domains.get),
+    ("UpdateCustomDomain", "PUT", "/custom-domains/{domainName}", domains.update),
+    ("DeleteCustomDomain", "DELETE", "/custom-domains/{domainName}", domains.delete),
+    ("ListCustomDomains", "GET", "/custom-domains", domains.list_),
     ("CreateLayerVersion", "POST", "/layers/{layerName}/versions", None),
     ("GetLayerVersion", "GET", "/layers/{layerName}/versions/{version}", None),
     ("GetLayerVersionByArn", "GET", "/layerarn/{arn}", None),

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from anyfc.api.body import read_body
 from anyfc.api.download import make_address
 from anyfc.api.kept import Tags
+from anyfc.api.pages import read_page, show_page
 from anyfc.api.parts import Parts
-from anyfc.api.shape import Flag, Integer, Record, Text
+from anyfc.api.shape import Flag, Record, Text
 from anyfc.api.wire import (
     Package,
     make,
@@ -27,8 +28,6 @@ from anyfc.errors import CodeNotFound, FunctionAlreadyExists, FunctionNotFound, 
 from anyfc.model.function import Code, Function, Restriction
 from anyfc.model.version import LATEST
 
-PAGE = 20
-LIMIT = Integer(1, 100)
 DISABLE = Record({"reason": Text(0, 1024), "abortOngoingRequest": Flag()})
 
 
@@ -96,19 +95,12 @@ async def delete(request: Request, parts: Parts) -> Response:
 
 
 async def list_(request: Request, parts: Parts) -> Response:
-    query = request.query_params
-    found, following = parts.catalog.page(
-        query.get("prefix", ""),
-        query.get("nextToken", ""),
-        LIMIT.read(query.get("limit") or PAGE, "limit"),
-        make_filter(request),
-    )
+    found, following = parts.catalog.page(*read_page(request), make_filter(request))
     shown = [
         show_in_list(function, region=parts.region, account_id=parts.account_id)
         for function in found
     ]
-    token = {"nextToken": following} if following is not None else {}
-    return answer({"functions": shown, **token})
+    return answer(show_page("functions", shown, following))
 
 
 def make_filter(request: Request) -> Callable[[Function], bool]:

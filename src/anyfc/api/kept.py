@@ -41,7 +41,9 @@ OWNER_ID = Integer(-1, 65534)
 
 HEALTH_CHECK = Record(
     {
-        "httpGetUrl": Text(0, 2048),
+        "httpGetUrl": Text(
+            0, 2048, re.compile("/[!-~]*"), "must begin with / and hold only printable ASCII"
+        ),
         "initialDelaySeconds": Integer(0, 120),
         "periodSeconds": Integer(1, 120),
         "timeoutSeconds": Integer(1, 3),
@@ -243,17 +245,6 @@ KEPT: Mapping[str, Kept] = {
             {"gpuType": Text(0, 128), "gpuMemorySize": Integer(0, 1024 * 1024, step=1024)}
         ),
         why="instances get no GPU",
-    ),
-    "customRuntimeConfig": Kept(
-        shape=Record(
-            {
-                "command": Items(Text()),
-                "args": Items(Text()),
-                "port": PORT,
-                "healthCheckConfig": HEALTH_CHECK,
-            }
-        ),
-        why="custom runtimes do not run yet",
     ),
     "customContainerConfig": Kept(
         shape=Record(

@@ -1,16 +1,21 @@
 """What the endpoints of the control API work with."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_lowercase
 from uuid import uuid4
 
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import Logs
 from anyfc.model.function import Function
 from anyfc.store.catalog import Catalog
+from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
+from anyfc.store.routes import Routes
+from anyfc.store.triggers import Triggers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +23,15 @@ class Parts:
     """The parts and settings that the composition root hands to the control API."""
 
     catalog: Catalog
+    routes: Routes
     functions: Functions
+    triggers: Triggers
+    domains: Domains
     packages: Packages
     logs: Logs
     code_path: Callable[[str], Path]  # digest → the stored package
     address_key: bytes  # signs the addresses of code packages
+    address_port: Callable[[], int]  # the server's, for callers who do not say which they used
     region: str
     account_id: str
     body_bytes: int
@@ -30,3 +39,6 @@ class Parts:
     abort: Callable[[str], None]  # ends the running requests of a function
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     new_id: Callable[[], str] = lambda: str(uuid4())
+    new_letters: Callable[[], str] = lambda: "".join(
+        secrets.choice(ascii_lowercase) for _ in range(10)
+    )

@@ -219,3 +219,46 @@ class JsonText:
                 raise InvalidArgument(f"{field}: {excerpt(text)} is not JSON: {error}") from None
             self.shape.read(content, field)
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """A JSON object, written as text or not; it is kept as compact text, its keys in their order.
+
+    Empty text stays empty.
+    """
+
+    most: int = 64 * 1024
+
+    def read(self, value: Any, field: str) -> str:
+        if isinstance(value, dict):
+            value = msgspec.json.encode(value).decode()
+        text = Text(0, self.most).read(value, field)
+        if not text:
+            return ""
+        try:
+            content = msgspec.json.decode(text)
+            text = msgspec.json.format(text, indent=-1)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidArgument(f"{field}: {excerpt(text)} is not JSON: {error}") from None
+        if not isinstance(content, dict):
+            raise mistyped(field, content, "an object")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Clearable:
+    """A record, or an object without anything in it, which takes away what was there."""
+
+    record: Record
+
+    def read(self, value: Any, field: str) -> dict[str, Any]:
+        return {} if value == {} else self.record.read(value, field)
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """A value that another field says how to read."""
+
+    def read(self, value: Any, field: str) -> Any:
+        return value

@@ -1,6 +1,6 @@
 """Functions on the wire: what a create or an update may say, and how a function is shown.
 
-Only this module and `kept` know the names that fields have in JSON.
+Only this module, `kept` and the other `…_wire` know the names that fields have in JSON.
 
 Source: CreateFunctionInput, UpdateFunctionInput and Function of the Function Compute 3.0 API.
 """
@@ -13,6 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anyfc.api.body import Base64
+from anyfc.api.custom_wire import (
+    CONTAINER,
+    CUSTOM_RUNTIME,
+    read_custom,
+    settle_custom,
+    show_custom,
+)
 from anyfc.api.kept import KEPT, ROLE_NAME
 from anyfc.api.shape import Choice, Integer, Number, Record, Shape, Text, TextMap
 from anyfc.errors import InvalidArgument, NotSupported
@@ -41,9 +48,8 @@ RUNTIMES = (
     "custom.debian10",
     "custom.debian11",
     "custom.debian12",
-    "custom-container",
+    CONTAINER,
 )
-CONTAINER = "custom-container"
 
 MEMORY_MIB = Integer(128, 32768, step=64)
 CPU = Number(0.05, 16, steps_per_one=20)
@@ -126,6 +132,7 @@ UPDATE: Mapping[str, Shape] = {
     "role": ROLE_NAME,
     "code": CODE,
     "idleTimeout": Integer(-1, 2**31 - 1),
+    "customRuntimeConfig": CUSTOM_RUNTIME,
     **{name: kept.shape for name, kept in KEPT.items() if kept.on_update},
 }
 CREATE: Mapping[str, Shape] = {
@@ -177,6 +184,8 @@ def sort_out(fields: dict[str, Any]) -> Sent:
     kept = {name: value for name, value in fields.items() if name in KEPT}
     if "idleTimeout" in fields:
         values["idle_timeout_s"] = None if fields["idleTimeout"] == -1 else fields["idleTimeout"]
+    if "customRuntimeConfig" in fields:
+        values["custom"] = read_custom(fields["customRuntimeConfig"])
     if "logConfig" in kept:
         values["log_project"] = kept["logConfig"].pop("project", "")
         values["log_store"] = kept["logConfig"].pop("logstore", "")
@@ -228,7 +237,8 @@ def make(sent: Sent, *, function_id: str, now: datetime) -> Function:
     Raises InvalidArgument.
     """
     cpu, memory_mib = complete_size(sent.values.get("cpu"), sent.values.get("memory_mib"))
-    values = {**sent.values, "cpu": cpu, "memory_mib": memory_mib}
+    custom = settle_custom(sent.values["runtime"], sent.values.get("custom"), None)
+    values = {**sent.values, "cpu": cpu, "memory_mib": memory_mib, "custom": custom}
     function = Function(
         id=function_id, code=None, created_at=now, modified_at=now, kept=sent.kept, **values
     )
@@ -247,12 +257,13 @@ def merge(old: Function, sent: Sent, *, code: Code | None, now: datetime) -> Fun
         raise InvalidArgument(f"code: not allowed with runtime {CONTAINER}")
     if runtime != CONTAINER and sent.package is None and old.code is None:
         raise InvalidArgument(f"code: required with runtime {runtime}")
+    custom = settle_custom(runtime, sent.values.get("custom"), old.custom)
     function = replace(
         old,
         code=None if runtime == CONTAINER else code or old.code,
         modified_at=now,
         kept={**old.kept, **sent.kept},
-        **sent.values,
+        **{**sent.values, "custom": custom},
     )
     check(function)
     if replace(function, **{name: getattr(old, name) for name in UNSEEN}) == old:
@@ -334,6 +345,8 @@ def show_in_list(function: Function, *, region: str, account_id: str) -> dict[st
     shown.pop("instanceLifecycleConfig", None)
     if hooks := show_hooks(function):
         shown["instanceLifecycleConfig"] = hooks
+    if function.custom is not None:
+        shown["customRuntimeConfig"] = show_custom(function.custom)
     if function.idle_timeout_s is not None:
         shown["idleTimeout"] = function.idle_timeout_s
     if function.restriction is not None:

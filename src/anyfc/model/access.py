@@ -80,9 +80,9 @@ Access = Anonymous | Signed | Jwt | Bearer | Basic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
-    """What pages of other origins may do (`corsConfig`); sets of names in lower case."""
+    """What pages of other origins may do (`corsConfig`); names as configured, `*` is any."""
 
-    origins: tuple[str, ...]  # as configured; `*` is any
+    origins: tuple[str, ...]
     methods: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     exposed_headers: tuple[str, ...] = ()

@@ -24,7 +24,10 @@ from anyfc.model.function import Function
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import open_database
+from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
+from anyfc.store.routes import Routes
+from anyfc.store.triggers import Triggers
 
 REQUEST_ID = "1-65d71219-15d63510-fecf237c590c"
 BASE = "http://127.0.0.1:9000"
@@ -111,7 +114,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     announced: list[Function] = []
     aborted: list[str] = []
     clock = {"now": datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)}
-    catalog = Catalog()
+    catalog, routes = Catalog(), Routes()
     blobs = Blobs(tmp_path / "blobs")
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
@@ -121,11 +124,15 @@ def api(tmp_path: Path) -> Iterator[Api]:
         )
         parts = Parts(
             catalog=catalog,
+            routes=routes,
             functions=Functions(database, catalog),
+            triggers=Triggers(database, routes),
+            domains=Domains(database, routes),
             packages=Packages(blobs, tmp_path / "code", uid=None, gid=None, limit_bytes=2**20),
             logs=logs,
             code_path=blobs.path,
             address_key=b"key",
+            address_port=lambda: 9001,
             region="cn-test",
             account_id="123456",
             body_bytes=2**20,

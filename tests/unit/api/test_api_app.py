@@ -20,6 +20,16 @@ BUILT = {
     "GetFunctionCode",
     "DisableFunctionInvocation",
     "EnableFunctionInvocation",
+    "CreateTrigger",
+    "GetTrigger",
+    "UpdateTrigger",
+    "DeleteTrigger",
+    "ListTriggers",
+    "CreateCustomDomain",
+    "GetCustomDomain",
+    "UpdateCustomDomain",
+    "DeleteCustomDomain",
+    "ListCustomDomains",
 }
 
 

@@ -7,12 +7,13 @@ import fastcrc
 import pytest
 from alibabacloud_fc20230330 import models
 
-from anyfc.api.functions import LIMIT
+from anyfc.api.pages import LIMIT
 from anyfc.api.wire import NEVER_RETURNED
 from anyfc.model.function import Hook
 
 FUNCTIONS = "/2023-03-30/functions"
 EVERYTHING = {
+    "runtime": "custom",
     "description": "d",
     "idleTimeout": 60,
     "disableInjectCredentials": "All",

@@ -147,10 +147,6 @@ ACCEPTED = [
     ),
     ("gpuConfig", {"gpuType": "fc.gpu.tesla.1", "gpuMemorySize": 8192}),
     (
-        "customRuntimeConfig",
-        {"command": ["./run"], "args": ["-v"], "port": 65535, "healthCheckConfig": HEALTH},
-    ),
-    (
         "customContainerConfig",
         {
             "image": "registry/image:1",
