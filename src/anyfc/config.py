@@ -1,7 +1,7 @@
 """Settings: one frozen struct, read once, seen only by the server and the command line."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -33,12 +33,15 @@ class Config:
     max_waiting: int = 1000
     wait_s: float = 3.0
     start_s: float = 30.0
+    server_start_s: float = 120.0
     parallel_starts: int = 4
     spare_processes: int = 1
     idle_s: float = 300.0
     freeze_after_s: float = 0.02
     instance_age_s: float = 12 * 3600.0
     function_uid: int = 64321
+    network_range: str = "10.231.0.0/16"
+    spare_networks: int = 2
 
     # Requests
     header_s: float = 10.0
@@ -50,9 +53,16 @@ class Config:
     async_body_bytes: int = 128 * KIB
     code_body_bytes: int = 140 * MIB
 
+    strict_domains: bool = False
+
     # Code and logs
     unpacked_code_bytes: int = 2048 * MIB
     log_bytes: int = 32 * MIB
+
+
+READERS: Mapping[type, Callable[[str], Any]] = {
+    bool: lambda text: {"true": True, "1": True, "false": False, "0": False}[text.lower()],
+}
 
 
 class SettingError(ValueError):
@@ -70,8 +80,8 @@ def read_config(environ: Mapping[str, str] = os.environ, **given: Any) -> Config
         text = environ.get(f"ANYFC_{field.name.upper()}")
         if text:
             try:
-                values[field.name] = types[field.name](text)
-            except ValueError:
+                values[field.name] = READERS.get(types[field.name], types[field.name])(text)
+            except (ValueError, KeyError):
                 raise SettingError(
                     f"ANYFC_{field.name.upper()}: '{text}' is not a {types[field.name].__name__}"
                 ) from None

@@ -255,6 +255,16 @@ class BadResponse(FunctionComputeError):
     status = 502
 
 
+class FunctionTimeout(FunctionComputeError):
+    """A web call took longer than its function may."""
+
+    code = "FunctionTimeout"
+    status = 502
+
+    def __init__(self, timeout_s: int) -> None:
+        super().__init__(f"Function timed out after {timeout_s} seconds")
+
+
 class Unavailable(FunctionComputeError):
     status = 503
 

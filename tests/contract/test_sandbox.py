@@ -403,13 +403,12 @@ def test_zygotes_that_are_killed_again_and_again_leave_nothing_behind(level):
 
 
 def test_a_zygote_that_does_not_answer_any_more_is_replaced(level, monkeypatch):
-    monkeypatch.setattr("anyfc.sandbox.zygote.READY_WITHIN_S", 0.2)
-    monkeypatch.setattr("anyfc.sandbox.zygote.GONE_WITHIN_S", 0.2)
-    monkeypatch.setattr("anyfc.sandbox.process.GONE_WITHIN_S", 0.2)
-
     async def main():
         async with watched(level) as boxes:
             await boxes.sandbox.warm(boxes.interpreter)
+            monkeypatch.setattr("anyfc.sandbox.zygote.READY_WITHIN_S", 0.2)
+            monkeypatch.setattr("anyfc.sandbox.zygote.GONE_WITHIN_S", 0.2)
+            monkeypatch.setattr("anyfc.sandbox.process.GONE_WITHIN_S", 0.2)
             for pid in {*zygotes(), *below_zygotes()}:
                 os.kill(pid, signal.SIGSTOP)
             with pytest.raises(SandboxFailed, match="no answer within"):

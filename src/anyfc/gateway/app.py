@@ -1,14 +1,14 @@
-"""Which door: an invocation, or the control API."""
+"""Which door: an HTTP call, an invocation, or the control API."""
 
 import logging
 import time
 from collections.abc import Callable
-from random import getrandbits
-
-import msgspec
 
 from anyfc.errors import AccessDenied, FunctionComputeError, InternalServerError
+from anyfc.gateway.door import TARGET_HEADER, Doors
+from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
+from anyfc.gateway.problem import describe, new_request_id
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
 from anyfc.runtime.channel import ChannelClosed
@@ -24,43 +24,22 @@ REQUEST_ID = b"x-fc-request-id"
 READING = (b"GET", b"HEAD")
 
 
-def new_request_id() -> str:
-    """Return an id in the form that the cloud uses: time, and chance."""
-    chance = f"{getrandbits(80):020x}"
-    return f"1-{int(time.time()):08x}-{chance[:8]}-{chance[8:]}"
-
-
-def describe(problem: FunctionComputeError, request_id: str) -> Response:
-    """Put a service error into words, in both spellings that clients read."""
-    content = {
-        "Code": problem.code,
-        "Message": problem.message,
-        "RequestId": request_id,
-        "ErrorCode": problem.code,
-        "ErrorMessage": problem.message,
-    }
-    return Response(
-        status=problem.status,
-        headers=(
-            (b"Content-Type", b"application/json"),
-            (b"X-Fc-Request-Id", request_id.encode()),
-        ),
-        body=msgspec.json.encode(content),
-    )
-
-
 class Gateway:
     """Answers everything that arrives on the one port."""
 
     def __init__(
         self,
         invoke: Invoke,
+        http_calls: HttpCalls,
+        doors: Doors,
         control: Upstream,
         keys: KeySource,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._invoke = invoke
+        self._http_calls = http_calls
+        self._doors = doors
         self._control = control
         self._keys = keys
         self._now = now
@@ -72,7 +51,13 @@ class Gateway:
         request_id = new_request_id()
         try:
             path = request.path
-            if (
+            fields = request.fields
+            door = self._doors.find(
+                fields.get(b"host", b""), request.target, fields.get(TARGET_HEADER)
+            )
+            if door is not None:
+                await self._http_calls.handle(request, reply, request_id, door)
+            elif (
                 path.endswith(INVOCATIONS)
                 and path.startswith(FUNCTIONS)
                 and request.method == b"POST"

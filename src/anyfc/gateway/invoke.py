@@ -1,6 +1,5 @@
 """InvokeFunction: headers → Invocation, Result → headers."""
 
-import logging
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +8,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from anyfc.errors import AccessDenied, InvalidArgument, NotSupported
+from anyfc.errors import InvalidArgument, NotSupported
+from anyfc.gateway.run import check_runnable, run
 from anyfc.identity.signature import check_body
 from anyfc.model.function import Function
 from anyfc.model.invocation import (
@@ -24,13 +24,10 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.model.version import LATEST, VersionId
-from anyfc.runtime.table import PYTHON
 from anyfc.scheduler.lease import Scheduler
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Reply, Request, Response
 from anyfc.web.spool import collect
-
-log = logging.getLogger("anyfc")
 
 HEAD = (
     b"X-Fc-Request-Id: %b\r\n"
@@ -46,6 +43,7 @@ HEAD = (
 BYTES = b"Content-Type: application/octet-stream\r\n"
 JSON = b"Content-Type: application/json\r\n"
 UNHANDLED = b"X-Fc-Error-Type: UnhandledInvocationError\r\n" + JSON
+ERROR_TYPE = b"X-Fc-Error-Type: %b\r\n" + JSON
 INITIALIZATION = b"X-Fc-Error-Type: InitializationError\r\n" + JSON
 
 
@@ -73,9 +71,9 @@ class Invoke:
         qualifier = _read_qualifier(request.query) if request.query else LATEST
         text = unquote_to_bytes(name).decode(errors="replace")
         function, version = self._catalog.resolve(text, qualifier)
-        _check_runnable(function)
-        want_log_tail = _read_log_type(fields.get(b"x-fc-log-type"))
-        if _is_async(fields.get(b"x-fc-invocation-type")):
+        check_runnable(function)
+        want_log_tail = read_log_type(fields.get(b"x-fc-log-type"))
+        if is_async(fields.get(b"x-fc-invocation-type")):
             request.body.set_limit(self._async_body_bytes)
             raise NotSupported(
                 "asynchronous invocation is not supported by this version of anyfc; "
@@ -92,7 +90,7 @@ class Invoke:
             check_body(claimed, digest)
             # The function may have changed while the body arrived.
             function, version = self._catalog.resolve(text, qualifier)
-            _check_runnable(function)
+            check_runnable(function)
             await self._run(function, version, request_id, spooled, want_log_tail, reply)
 
     async def _run(
@@ -109,29 +107,16 @@ class Invoke:
             function=function.name,
             qualifier=version.version,
             payload=payload,
-            want_log_tail=want_log_tail,
+            want_log_tail=want_log_tail and function.instance_concurrency == 1,
         )
-        # The answer leaves inside the lease: a large one is still in the instance.
-        async with self._scheduler.lease(function, version) as instance:
-            if isinstance(instance, InitializationFailed):
-                report = Report(
-                    result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
-                )
-            else:
-                report = await instance.run(invocation)
-            await reply.send(present(report, invocation, function))
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "invocation",
-                extra={
-                    "request_id": request_id,
-                    "function": function.name,
-                    "outcome": type(report.result).__name__,
-                    "took_ms": round(report.duration_ms, 2),
-                    "cold": report.cold,
-                    "instance": report.instance_id,
-                },
-            )
+        await run(
+            self._scheduler,
+            function,
+            version,
+            request_id,
+            lambda instance: instance.run(invocation),
+            lambda report: reply.send(present(report, invocation, function)),
+        )
 
 
 def present(report: Report, invocation: Invocation, function: Function) -> Response:
@@ -153,15 +138,13 @@ def present(report: Report, invocation: Invocation, function: Function) -> Respo
     match report.result:
         case Returned(body=body):
             head += BYTES
-        case Raised(body=body):
-            head += UNHANDLED
+        case Raised(body=body, error_type=error_type):
+            head += ERROR_TYPE % error_type.encode()
         case TimedOut(timeout_s=timeout_s):
-            body = _explain(f"Function timed out after {timeout_s} seconds {_cost(report)}")
+            body = explain_timeout(timeout_s, report)
             head += UNHANDLED
         case Crashed():
-            body = _explain(
-                f"Process exited unexpectedly before completing request {_cost(report)}"
-            )
+            body = explain_crash(report)
             head += UNHANDLED
         case InitializationFailed(body=body):
             head += INITIALIZATION
@@ -170,6 +153,14 @@ def present(report: Report, invocation: Invocation, function: Function) -> Respo
     if isinstance(body, bytes):
         return Response(status=200, head=head, body=body)
     return Response(status=200, head=head, body=body, length_bytes=body.size_bytes)
+
+
+def explain_timeout(timeout_s: int, report: Report) -> bytes:
+    return _explain(f"Function timed out after {timeout_s} seconds {_cost(report)}")
+
+
+def explain_crash(report: Report) -> bytes:
+    return _explain(f"Process exited unexpectedly before completing request {_cost(report)}")
 
 
 def _cost(report: Report) -> str:
@@ -181,24 +172,12 @@ def _explain(message: str) -> bytes:
     return msgspec.json.encode({"errorMessage": message})
 
 
-def _check_runnable(function: Function) -> None:
-    if function.runtime not in PYTHON:
-        raise NotSupported(
-            f"runtime '{function.runtime}' of function '{function.name}' cannot be run by this "
-            f"version of anyfc; it runs {', '.join(PYTHON)}"
-        )
-    if function.restriction is not None:
-        raise AccessDenied(
-            f"invocation of function '{function.name}' is disabled: {function.restriction.reason}"
-        )
-
-
 def _read_qualifier(query: bytes) -> str:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
     return dict(pairs).get("qualifier") or LATEST
 
 
-def _is_async(value: bytes | None) -> bool:
+def is_async(value: bytes | None) -> bool:
     if value is None or (kind := value.strip().lower()) == b"sync":
         return False
     if kind == b"async":
@@ -208,7 +187,7 @@ def _is_async(value: bytes | None) -> bool:
     )
 
 
-def _read_log_type(value: bytes | None) -> bool:
+def read_log_type(value: bytes | None) -> bool:
     if value is None or (kind := value.strip().lower()) == b"none":
         return False
     if kind == b"tail":

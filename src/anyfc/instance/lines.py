@@ -32,19 +32,19 @@ class LineSplitter:
 
     def __init__(self, *, limit_bytes: int = ENTRY_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._unfinished = b""
+        self.unfinished = b""  # the last line, which has no newline yet
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next piece of output and return the lines that it completes."""
         limit_bytes = self._limit_bytes
         lines = data.split(b"\n")
-        lines[0] = self._unfinished + lines[0]
-        self._unfinished = lines.pop()[:limit_bytes]
+        lines[0] = self.unfinished + lines[0]
+        self.unfinished = lines.pop()[:limit_bytes]
         return [line[:limit_bytes] for line in lines]
 
     def rest(self) -> bytes:
-        """Take out the last line, which has no newline yet; empty if there is none."""
-        unfinished, self._unfinished = self._unfinished, b""
+        """Take out the unfinished line; empty if there is none."""
+        unfinished, self.unfinished = self.unfinished, b""
         return unfinished
 
 

@@ -20,9 +20,11 @@ DRAIN_BYTES = 1024 * KIB
 class Output:
     """The log pipe of one instance.
 
-    All that a request printed is in the pipe when its answer arrives (`bootstrap/DIALOGUE.md`), so
-    `end` reads the pipe empty and needs no mark in the text. Lines between requests are counted to
-    the one before; lines before the first request, to the first.
+    All that a built-in runtime's request printed is in the pipe when its answer arrives
+    (`bootstrap/DIALOGUE.md`), so `end` reads the pipe empty and needs no mark in the text. Lines
+    between requests are counted to the one before; lines before the first request, to the first.
+    What is printed while several requests are under way belongs to none of them for certain: it is
+    in the log under the instance alone.
     """
 
     def __init__(self, pipe: int, logs: Logs, function: str, instance_id: str) -> None:
@@ -31,7 +33,9 @@ class Output:
         self._function = function
         self._instance_id = instance_id
         self._splitter = LineSplitter()
-        self._request_id = ""
+        self._begun = False
+        self._request_id = ""  # whose the next line is
+        self._running: list[str] = []
         self._early: list[bytes] = []
         self._tail: list[bytes] | None = None
         self._open = True
@@ -42,31 +46,44 @@ class Output:
             os.close(pipe)
             raise
 
-    def begin(self, request_id: str, line: bytes, *, keep_tail: bool) -> None:
+    def begin(self, request_id: str, line: bytes, keep_tail: bool) -> None:
         """Count what follows to a request; `line` marks its start."""
+        if self._running:
+            self._drain()
         early, self._early = self._early, []
+        self._begun = True
+        self._running.append(request_id)
         self._request_id = request_id
         self._tail = [] if keep_tail else None
         self._put([*early, line])
+        if len(self._running) > 1:
+            self._request_id = ""
 
-    def end(self, line: bytes) -> None:
+    def end(self, request_id: str, line: bytes) -> None:
         """Take in all that the request has printed; `line` marks its end."""
         if self._open:
             self._drain()
         rest = self._splitter.rest()
-        self._put([rest, line] if rest else [line])
+        if len(self._running) > 1:
+            if rest:
+                self._put([rest])
+            self._logs.write(self._function, request_id, self._instance_id, [line])
+        else:
+            self._put([rest, line] if rest else [line])
+        self._running.remove(request_id)
+        if len(self._running) == 1:
+            self._request_id = self._running[0]
 
     def take_tail(self, line: str) -> bytes:
         """Return the last lines of the request that ended, an empty one and `line`."""
         kept, self._tail = self._tail, None
         return tail([*(kept or []), b"", line.encode()])
 
-    def take_early(self) -> bytes:
+    def early(self) -> bytes:
         """Return what was printed before any request."""
         if self._open:
             self._drain()
-        early, self._early = self._early, []
-        return b"\n".join([*early, self._splitter.rest()])
+        return b"\n".join([*self._early, self._splitter.unfinished])
 
     def close(self) -> None:
         """Take in what is left, and close the pipe."""
@@ -108,7 +125,7 @@ class Output:
         return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, ZERO), sys.byteorder)
 
     def _put(self, lines: list[bytes]) -> None:
-        if not self._request_id:
+        if not self._begun:
             self._early += lines[: EARLY_LINES - len(self._early)]
             return
         if self._tail is not None:

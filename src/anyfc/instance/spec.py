@@ -1,20 +1,25 @@
 """Spec: everything that one instance of a function is made of."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anyfc.errors import CAFileNotFound
 from anyfc.instance.code import Packages
-from anyfc.model.function import Function
-from anyfc.runtime.context import Credentials, Place, build_program
-from anyfc.runtime.table import pick
+from anyfc.model.function import CustomRuntime, Function
+from anyfc.runtime.context import Credentials, Place, build_environment, build_program
+from anyfc.runtime.custom import ServerPlan
+from anyfc.runtime.headers import common_head
+from anyfc.runtime.table import CUSTOM, pick
 from anyfc.sandbox.box import Box
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.process import Sandbox
 from anyfc.sandbox.zygote import SandboxFailed
 
 MODULES = "/var/fc/modules"
+BOOTSTRAP = "/code/bootstrap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +28,12 @@ class Spec:
 
     id: str
     function: Function
-    interpreter: Interpreter
+    interpreter: Interpreter  # what its process is forked from
     box: Box
     program: dict[str, Any]
+    start_s: float  # how long it may take until it can be asked something
+    server: ServerPlan | None = None  # of a custom runtime
+    spool_folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,38 +46,92 @@ class Specs:
     place: Place
     derive: Callable[[str], Credentials]  # role → credentials
     modules_folder: Path
+    spool_folder: Path
     new_id: Callable[[], str]
+    start_s: float
+    server_start_s: float
 
     async def write(self, function: Function) -> Spec:
-        """Raises SandboxFailed, StoreUnavailable."""
-        interpreter = pick(function.runtime, self.interpreters)
+        """Raises SandboxFailed, StoreUnavailable, CAFileNotFound."""
+        custom = function.runtime in CUSTOM
+        interpreter = self.interpreters[0] if custom and self.interpreters else None
+        if not custom:
+            interpreter = pick(function.runtime, self.interpreters)
         if interpreter is None or function.code is None:
             raise SandboxFailed("no Python was found on this machine")
         code = await self.packages.ensure(function.code)
         instance_id = self.new_id()
         scratch = self.sandbox.make_scratch(instance_id)
-        modules = find_modules(self.modules_folder, interpreter)
-        walls = scratch is None
+        modules = None if custom else find_modules(self.modules_folder, interpreter)
+        box = Box(
+            hostname=instance_id,
+            code=str(code),
+            modules=str(modules) if modules else None,
+            scratch=scratch,
+            disk_mib=function.disk_mib,
+        )
+        write = self._write_custom if custom else self._write_builtin
+        return write(function, interpreter, box, self.derive(function.role))
+
+    def _write_builtin(
+        self, function: Function, interpreter: Interpreter, box: Box, credentials: Credentials
+    ) -> Spec:
+        walls = box.scratch is None
+        program = build_program(
+            function,
+            place=self.place,
+            credentials=credentials,
+            instance_id=box.hostname,
+            code="/code" if walls else f"{box.scratch}/code",
+            temporary="/tmp" if walls else f"{box.scratch}/tmp",
+            modules=MODULES if walls and box.modules else box.modules,
+        )
         return Spec(
-            id=instance_id,
+            id=box.hostname,
             function=function,
             interpreter=interpreter,
-            box=Box(
-                hostname=instance_id,
-                code=str(code),
-                modules=str(modules) if modules else None,
-                scratch=scratch,
-                disk_mib=function.disk_mib,
+            box=box,
+            program=program,
+            start_s=self.start_s,
+        )
+
+    def _write_custom(
+        self, function: Function, interpreter: Interpreter, box: Box, credentials: Credentials
+    ) -> Spec:
+        custom = function.custom or CustomRuntime()
+        words = [*custom.command, *custom.args]
+        if not words and not os.path.lexists(f"{box.code}/bootstrap"):
+            raise CAFileNotFound(
+                "The function cannot be started. Failed to start function instance. "
+                f"Error: the file {BOOTSTRAP} is not exist"
+            )
+        walls = box.scratch is None
+        environment = build_environment(
+            function,
+            self.place,
+            credentials,
+            instance_id=box.hostname,
+            code="/code" if walls else f"{box.scratch}/code",
+            temporary="/tmp" if walls else f"{box.scratch}/tmp",
+        )
+        head = common_head(
+            function, place=self.place, credentials=credentials, instance_id=box.hostname
+        )
+        return Spec(
+            id=box.hostname,
+            function=function,
+            interpreter=interpreter,
+            box=box,
+            program={"argv": words or [BOOTSTRAP], "environment": environment},
+            start_s=self.server_start_s,
+            server=ServerPlan(
+                port=custom.port,
+                start_command=" ".join(words) or BOOTSTRAP,
+                head=head,
+                concurrency=function.instance_concurrency,
+                health_check=custom.health_check,
             ),
-            program=build_program(
-                function,
-                place=self.place,
-                credentials=self.derive(function.role),
-                instance_id=instance_id,
-                code="/code" if walls else f"{scratch}/code",
-                temporary="/tmp" if walls else f"{scratch}/tmp",
-                modules=(MODULES if walls else str(modules)) if modules else None,
-            ),
+            spool_folder=self.spool_folder,
         )
 
 

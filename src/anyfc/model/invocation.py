@@ -18,6 +18,18 @@ class Payload(Protocol):
     def pieces(self) -> Iterator[bytes]: ...
 
 
+class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The head of an HTTP request, for a handler that takes it as such (WSGI)."""
+
+    method: str
+    path: str  # without the routing prefix, still percent-encoded
+    query: str
+    request_uri: str  # the target as it was asked for
+    protocol: str
+    client_ip: str
+    headers: list[tuple[str, str]]
+
+
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """One request to run a function; which version that is, the qualifier says."""
 
@@ -26,6 +38,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     qualifier: str
     payload: bytes | Payload
     want_log_tail: bool = False
+    http: HttpCall | None = None
 
 
 class Stream(Protocol):
@@ -46,6 +59,7 @@ class Raised(msgspec.Struct, frozen=True, kw_only=True):
     """The handler, or loading it, ended in an exception; `body` is its JSON description."""
 
     body: bytes | Stream
+    error_type: str = "UnhandledInvocationError"
 
 
 class TimedOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,11 @@ from typing import Any
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
 from anyfc.runtime.preinstalled import NAMES
+from anyfc.runtime.table import CUSTOM
 
-SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin:/opt/bin"
+CUSTOM_SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
+SEARCH_PATH = f"{CUSTOM_SEARCH_PATH}:/opt/bin"
+DEFAULT_PORT = 9000
 DEBIAN_10_AND_OLDER = ("python3", "python3.9", "python3.10")
 
 
@@ -27,6 +30,11 @@ class Place:
 
     region: str
     account_id: str
+
+
+def own_name(function: Function) -> str:
+    """Return what a function is called without its service."""
+    return function.name.removeprefix(f"{function.service}$")
 
 
 def build_program(
@@ -54,7 +62,7 @@ def build_program(
         ),
         "context": {
             "function": {
-                "name": function.name,
+                "name": own_name(function),
                 "handler": function.handler,
                 "memory": function.memory_mib,
                 "timeout": function.timeout_s,
@@ -62,7 +70,7 @@ def build_program(
                 "qualifier": LATEST,
             },
             "service": {
-                "name": "",
+                "name": function.service,
                 "log_project": function.log_project,
                 "log_store": function.log_store,
             },
@@ -93,26 +101,34 @@ def build_environment(
 
     Source: "Configure environment variables"; runtime.md 10.2 for what each runtime has.
     """
-    version = "FC_VER_ID" if function.runtime in DEBIAN_10_AND_OLDER else "FC_FUNCTION_VERSION"
     system = {
         "HOME": "/root" if temporary == "/tmp" else temporary,
         "LANG": "C.UTF-8",
-        "LD_LIBRARY_PATH": f"{code}:{code}/lib:/usr/local/lib:/opt/lib",
-        "PATH": SEARCH_PATH,
         "TZ": "UTC",
         "FC_FUNC_CODE_PATH": code,
         "FC_ACCOUNT_ID": place.account_id,
         "FC_FUNCTION_HANDLER": function.handler,
         "FC_FUNCTION_MEMORY_SIZE": str(function.memory_mib),
-        "FC_FUNCTION_NAME": function.name,
+        "FC_FUNCTION_NAME": own_name(function),
         "FC_REGION": place.region,
         "FC_INSTANCE_ID": instance_id,
         "FC_QUALIFIER": LATEST,
-        version: LATEST,
         "ALIBABA_CLOUD_ACCESS_KEY_ID": credentials.access_key_id,
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET": credentials.access_key_secret,
         "ALIBABA_CLOUD_SECURITY_TOKEN": credentials.security_token,
     }
+    if function.runtime in CUSTOM:
+        port = str(function.custom.port if function.custom else DEFAULT_PORT)
+        system |= {"PATH": CUSTOM_SEARCH_PATH, "FC_CUSTOM_LISTEN_PORT": port}
+        system["FC_SERVER_PORT"] = port
+    else:
+        version = "FC_VER_ID" if function.runtime in DEBIAN_10_AND_OLDER else "FC_FUNCTION_VERSION"
+        libraries = f"{code}:{code}/lib:/usr/local/lib:/opt/lib"
+        system |= {"PATH": SEARCH_PATH, "LD_LIBRARY_PATH": libraries, version: LATEST}
+    if function.runtime == "custom":  # the oldest image
+        system |= {"PYTHONPATH": code, "LD_LIBRARY_PATH": f"{code}:{code}/lib:/usr/local/lib"}
+    if function.service:
+        system["FC_SERVICE_NAME"] = function.service
     if temporary != "/tmp":
         system["TMPDIR"] = temporary
     return system | dict(function.environment)

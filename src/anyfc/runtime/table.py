@@ -13,6 +13,9 @@ PYTHON: Mapping[str, tuple[int, int]] = {
     "python3.12": (3, 12),
 }
 
+# Those that bring a server of their own, but no image.
+CUSTOM = frozenset(("custom", "custom.debian10", "custom.debian11", "custom.debian12"))
+
 
 def pick(runtime: str, interpreters: Sequence[Interpreter]) -> Interpreter | None:
     """Return the interpreter of the version that a runtime promises, else the newest, else None.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -33,6 +34,7 @@ log = logging.getLogger("anyfc")
 ENTERED_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
 SPARE_AFTER_S = 0.05
+PEAK_KIB = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Process:
 
     id: str
     pid: int
+    visible: bool  # `pid` is its number here too, and not only where its zygote is
     channel: socket.socket
     log: int
     exited: asyncio.Future[int]  # exit code, or minus a signal
@@ -50,6 +53,15 @@ class Process:
     def signal(self, number: int) -> None:
         if not self.exited.done():
             self._zygote.signal(self.id, number)
+
+    def peak_memory_mib(self) -> float:
+        """Return the largest resident memory of the program until now; 0 if that is not known."""
+        try:
+            main = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0]
+            found = PEAK_KIB.search(Path(f"/proc/{main}/status").read_text())
+        except (OSError, IndexError):  # it has ended
+            return 0.0
+        return int(found[1]) / 1024 if found and self.visible else 0.0
 
     def freeze(self) -> None:
         if self._cgroup is not None:
@@ -163,8 +175,16 @@ class Sandbox:
                 pid = await blank.zygote.wait_started(blank.birth)
                 blank.become(box, program, ends, network)
                 channel, log_end = ends.take_ours()
+            visible = self.level is not Level.USERNS
             yield Process(
-                blank.name, pid, channel, log_end, blank.birth.exited, blank.zygote, blank.cgroup
+                blank.name,
+                pid,
+                visible,
+                channel,
+                log_end,
+                blank.birth.exited,
+                blank.zygote,
+                blank.cgroup,
             )
 
     async def probe(self, interpreter: Interpreter, box: Box) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from anyfc.errors import FunctionComputeError, InternalServerError, ServerStopping
-from anyfc.instance.lifecycle import Instance, StartFailed
+from anyfc.instance.lifecycle import InitializerFailed, Instance
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed
 from anyfc.model.version import VersionId
@@ -90,7 +90,7 @@ class Scheduler:
 
         Entering gives the instance, or the failure of the initializer of the one that was started
         for this caller. Raises ResourceExhausted, ServerStopping, and what keeps instances from
-        starting: StoreUnavailable, InternalServerError.
+        starting: StoreUnavailable, InternalServerError, CAExited, CAFileNotFound, FunctionNotStarted.
         """
         pool = self._pools.get(version)
         if pool is None:
@@ -185,7 +185,7 @@ class Scheduler:
                 async with self._open(pool.function, turn) as instance:
                     started()
                     await self._serve(pool, instance)
-        except StartFailed as failure:
+        except InitializerFailed as failure:
             failed(failure.result)
         except FunctionComputeError as error:
             failed(error)

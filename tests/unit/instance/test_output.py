@@ -73,36 +73,36 @@ async def look():
 
 @scenario
 async def test_what_a_request_prints_stands_between_its_marks(pipe):
-    pipe.output.begin("r1", b"start r1", keep_tail=False)
+    pipe.output.begin("r1", b"start r1", False)
     pipe.print(b"one\ntwo\n")
-    pipe.output.end(b"end r1")
+    pipe.output.end("r1", b"end r1")
     assert pipe.logs.written == [("r1", text) for text in (b"start r1", b"one", b"two", b"end r1")]
 
 
 @scenario
 async def test_all_of_it_is_taken_in_at_the_end_of_the_request(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     lines = [b"%05d" % number for number in range(8000)]  # most of what a pipe holds
     pipe.print(b"\n".join(lines) + b"\n")
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     assert pipe.logs.of("r1") == [b"start", *lines, b"end"]
 
 
 @scenario
 async def test_a_last_line_without_a_newline_belongs_to_its_request(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     pipe.print(b"no newline")
-    pipe.output.end(b"end")
-    pipe.output.begin("r2", b"start", keep_tail=False)
+    pipe.output.end("r1", b"end")
+    pipe.output.begin("r2", b"start", False)
     pipe.print(b"other\n")
-    pipe.output.end(b"end")
+    pipe.output.end("r2", b"end")
     assert pipe.logs.of("r1") == [b"start", b"no newline", b"end"]
     assert pipe.logs.of("r2") == [b"start", b"other", b"end"]
 
 
 @scenario
 async def test_lines_are_read_while_the_request_runs(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     pipe.print(b"one\nhalf")
     await look()
     assert pipe.logs.of("r1") == [b"start", b"one"]
@@ -116,7 +116,7 @@ async def test_what_is_printed_before_any_request_belongs_to_the_first(pipe):
     pipe.print(b"hello\n")
     await look()
     assert pipe.logs.written == []
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     assert pipe.logs.of("r1") == [b"hello", b"start"]
 
 
@@ -124,14 +124,14 @@ async def test_what_is_printed_before_any_request_belongs_to_the_first(pipe):
 async def test_what_is_printed_before_any_request_is_bounded(pipe):
     pipe.print(b"line\n" * (EARLY_LINES + 100))
     await look()
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     assert len(pipe.logs.of("r1")) == EARLY_LINES + 1
 
 
 @scenario
 async def test_what_is_printed_between_requests_belongs_to_the_one_before(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
-    pipe.output.end(b"end")
+    pipe.output.begin("r1", b"start", False)
+    pipe.output.end("r1", b"end")
     pipe.print(b"late\n")
     await look()
     assert pipe.logs.of("r1") == [b"start", b"end", b"late"]
@@ -150,7 +150,7 @@ def test_what_is_printed_without_any_request_is_kept_when_the_instance_goes():
 def test_what_is_in_the_pipe_when_the_instance_goes_is_not_lost():
     async def main():
         pipe = Pipe()
-        pipe.output.begin("r1", b"start", keep_tail=False)
+        pipe.output.begin("r1", b"start", False)
         pipe.print(b"last words\nhalf a word")
         pipe.hang_up()
         pipe.close()
@@ -161,30 +161,30 @@ def test_what_is_in_the_pipe_when_the_instance_goes_is_not_lost():
 
 @scenario
 async def test_a_pipe_whose_writers_are_gone_is_not_asked_again(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     pipe.print(b"last words\n")
     pipe.hang_up()
     await look()
     assert pipe.logs.of("r1") == [b"start", b"last words"]
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     assert pipe.logs.of("r1")[-1] == b"end"
 
 
 @scenario
 async def test_early_words_can_be_taken_to_explain_a_failed_start(pipe):
     pipe.print(b"Traceback\nImportError")
-    assert pipe.output.take_early() == b"Traceback\nImportError"
+    assert pipe.output.early() == b"Traceback\nImportError"
     assert pipe.logs.written == []
 
 
 @scenario
 async def test_a_line_that_never_ends_is_cut(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     for _ in range(ENTRY_BYTES // 1024 + 10):
         pipe.print(b"x" * 1024)
         await look()
     pipe.print(b"\nnext\n")
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     assert pipe.logs.of("r1") == [b"start", b"x" * ENTRY_BYTES, b"next", b"end"]
 
 
@@ -193,31 +193,31 @@ async def test_a_line_that_never_ends_is_cut(pipe):
 
 @scenario
 async def test_the_tail_ends_with_the_summary_behind_an_empty_line(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=True)
+    pipe.output.begin("r1", b"start", True)
     pipe.print(b"one\n")
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     assert pipe.output.take_tail("summary") == b"start\none\nend\n\nsummary"
 
 
 @scenario
 async def test_the_tail_of_one_request_holds_nothing_of_another(pipe):
-    pipe.output.begin("r1", b"start r1", keep_tail=True)
+    pipe.output.begin("r1", b"start r1", True)
     pipe.print(b"one\n")
-    pipe.output.end(b"end r1")
+    pipe.output.end("r1", b"end r1")
     pipe.output.take_tail("summary")
-    pipe.output.begin("r2", b"start r2", keep_tail=True)
-    pipe.output.end(b"end r2")
+    pipe.output.begin("r2", b"start r2", True)
+    pipe.output.end("r2", b"end r2")
     assert pipe.output.take_tail("summary") == b"start r2\nend r2\n\nsummary"
 
 
 @scenario
 async def test_the_tail_is_the_last_4_kib_however_much_is_printed(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=True)
+    pipe.output.begin("r1", b"start", True)
     for number in range(2000):
         pipe.print(b"line %04d\n" % number)
         if number % 100 == 0:
             await look()
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     tail = pipe.output.take_tail("summary")
     assert len(tail) == 4096
     assert tail.endswith(b"line 1998\nline 1999\nend\n\nsummary")
@@ -226,9 +226,9 @@ async def test_the_tail_is_the_last_4_kib_however_much_is_printed(pipe):
 
 @scenario
 async def test_nobody_who_did_not_ask_for_a_tail_gets_one(pipe):
-    pipe.output.begin("r1", b"start", keep_tail=False)
+    pipe.output.begin("r1", b"start", False)
     pipe.print(b"one\n")
-    pipe.output.end(b"end")
+    pipe.output.end("r1", b"end")
     assert pipe.output.take_tail("summary") == b"\nsummary"
 
 
@@ -248,10 +248,10 @@ def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch):
             pipe.print(text)  # there is always more
             return text
 
-        pipe.output.begin("r1", b"start", keep_tail=False)
+        pipe.output.begin("r1", b"start", False)
         pipe.print(b"x" * 1023 + b"\n")
         monkeypatch.setattr("anyfc.instance.output.os.read", read)
-        pipe.output.end(b"end")
+        pipe.output.end("r1", b"end")
         monkeypatch.undo()
         assert taken == DRAIN_BYTES
         assert pipe.logs.of("r1")[-1] == b"end"

@@ -1,0 +1,158 @@
+"""Doors: where an HTTP call arrives, and which function is behind it.
+
+Source: runtime.md 15.1 (addresses), 15.6 and 15.7 (custom domains); decided here, because the cloud
+has none: `/proxy/{function}`, for clients that cannot choose the Host they send.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from anyfc.errors import (
+    AccessDenied,
+    DomainRouteNotFound,
+    TriggerNotFound,
+)
+from anyfc.model.access import Access, Cors
+from anyfc.model.domain import choose_route, rewrite
+from anyfc.model.trigger import Trigger
+from anyfc.model.version import LATEST
+from anyfc.store.routes import Routes
+
+DOMAIN = ".fcapp.localhost"
+INTERNAL = "-vpc"  # at the end of the region: the address inside the cloud
+PROXY = b"/proxy/"
+PROXY_OF_SERVICES = re.compile(rb"/(?:2016-08-15|2021-04-06)/proxy/")
+TARGET_HEADER = b"x-fc-invocation-target"
+
+
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """What an HTTP call leads to, and what it has to pass."""
+
+    function: str
+    qualifier: str
+    target: bytes  # path and query, as a server behind the door sees them
+    base_path: bytes = b""  # the part of the path that leads here; WSGI handlers do not see it
+    access: Access
+    cors: Cors | None
+    methods: tuple[str, ...]  # none: all
+    attachment: bool  # a default domain: browsers are to save what they get, if that is wanted
+
+
+class Doors:
+    """Finds the door of a request."""
+
+    def __init__(self, routes: Routes, *, region: str) -> None:
+        self._routes = routes
+        self._suffix = f".{region}{DOMAIN}"
+        self._internal_suffix = f".{region}{INTERNAL}{DOMAIN}"
+
+    def find(self, host: bytes, target: bytes, invocation_target: bytes | None) -> Door | None:
+        """Return the door that a host and a target lead to; None: they are the API's.
+
+        Raises TriggerNotFound, DomainRouteNotFound, AccessDenied.
+        """
+        name = host_name(host)
+        if name.endswith(DOMAIN):
+            return self._of_trigger(name, target)
+        domain = self._routes.find_domain(name)
+        if domain is not None:
+            path, _, _ = target.partition(b"?")
+            route = choose_route(domain.routes, path.decode("latin-1"))
+            if route is None:
+                raise DomainRouteNotFound(name, path.decode(errors="replace"))
+            return Door(
+                function=route.function,
+                qualifier=route.qualifier,
+                target=rewrite(route.rewrite, target.decode("latin-1")).encode("latin-1"),
+                access=domain.access,
+                cors=domain.cors,
+                methods=route.methods,
+                attachment=False,
+            )
+        if target.startswith(PROXY):
+            return self._of_proxy(target)
+        if PROXY_OF_SERVICES.match(target):
+            return self._of_service(target, shown=target)
+        if invocation_target is not None:
+            path, mark, query = target.partition(b"?")
+            led = b"/" + invocation_target.strip().strip(b"/") + path + mark + query
+            if PROXY_OF_SERVICES.match(led):
+                return self._of_service(led, shown=target)
+        return None
+
+    def _of_trigger(self, host: str, target: bytes) -> Door:
+        label, dot, rest = host.partition(".")
+        trigger = None
+        if dot + rest in (self._suffix, self._internal_suffix):
+            trigger = self._routes.find_trigger_by_host_label(label)
+        if trigger is None:
+            raise TriggerNotFound("http", label)
+        internal = dot + rest == self._internal_suffix
+        return _open(trigger, target, attachment=True, internal=internal)
+
+    def _of_proxy(self, target: bytes) -> Door:
+        path, mark, query = target.partition(b"?")
+        name, slash, rest = path[len(PROXY) :].partition(b"/")
+        function, _, qualifier = _text(name).partition(":")
+        trigger = self._find(function, qualifier or LATEST)
+        base_path = path[: len(PROXY) + len(name)]
+        return _open(trigger, (slash + rest or b"/") + mark + query, base_path=base_path)
+
+    def _of_service(self, target: bytes, *, shown: bytes) -> Door:
+        """A function made with an API before 3.0: its server is shown the path as it was asked."""
+        path = target.partition(b"?")[0]
+        _, version, proxy, service, function, *_ = [*path.split(b"/"), b"", b""]
+        service_name, _, qualifier = _text(service).partition(".")
+        name = f"{service_name}${_text(function)}"
+        trigger = self._find(name, qualifier or LATEST)
+        base_path = b"/".join((b"", version, proxy, service, function))
+        return _open(trigger, shown, base_path=base_path if shown is target else b"")
+
+    def _find(self, function: str, qualifier: str) -> Trigger:
+        trigger = self._routes.find_http_trigger(function, qualifier)
+        if trigger is None:
+            raise TriggerNotFound("http", function)
+        return trigger
+
+
+def _open(
+    trigger: Trigger,
+    target: bytes,
+    *,
+    base_path: bytes = b"",
+    attachment: bool = False,
+    internal: bool = False,
+) -> Door:
+    settings = trigger.http
+    assert settings is not None, "a door is an HTTP trigger's"
+    if settings.closed and not internal:
+        raise AccessDenied("access denied due to function internet URL is disable")
+    return Door(
+        function=trigger.function,
+        qualifier=trigger.qualifier,
+        target=target,
+        base_path=base_path,
+        access=settings.access,
+        cors=settings.cors,
+        methods=settings.methods,
+        attachment=attachment,
+    )
+
+
+def check_method(door: Door, method: str) -> None:
+    """Raises AccessDenied for a method that the trigger or the route does not let through."""
+    if door.methods and method not in door.methods:
+        allowed = ", ".join(door.methods)
+        raise AccessDenied(f"method {method} is not allowed here; allowed are {allowed}")
+
+
+def host_name(host: bytes) -> str:
+    """Return a Host header's name in lower case, without its port."""
+    name = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
+    return name.decode("latin-1").lower().rstrip(".")
+
+
+def _text(part: bytes) -> str:
+    return unquote_to_bytes(part).decode(errors="replace")

@@ -1,0 +1,215 @@
+"""HTTP calls: through a trigger's address or a custom domain, to a function of any runtime.
+
+What kind of call a function gets is decided by its runtime and by how it was made, never by what
+its handler looks like: an event, a WSGI call, or the request itself (`web.py`).
+
+Source: runtime.md 0.4, 3, 12.3 and 15; "HTTP triggers" in the Function Compute documentation.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from anyfc.errors import EntityTooLarge, FunctionComputeError, InvalidArgument, NotSupported
+from anyfc.gateway.call import Call, describe_refusal
+from anyfc.gateway.cors import answer_preflight
+from anyfc.gateway.door import Door, check_method
+from anyfc.gateway.event import FAILED, build_event, read_result
+from anyfc.gateway.headers import check_default_domain
+from anyfc.gateway.invoke import is_async, read_log_type
+from anyfc.gateway.run import check_runnable, run
+from anyfc.gateway.web import WebCall
+from anyfc.gateway.wsgi import build_http_call, read_answer
+from anyfc.identity.claims import Parts, needs_form, show
+from anyfc.identity.signature import KeySource, check_body
+from anyfc.identity.trigger import Granted, authorise
+from anyfc.instance.lifecycle import collect as collect_answer
+from anyfc.model.access import Jwt
+from anyfc.model.invocation import Invocation, Payload, Report, Returned
+from anyfc.runtime.table import CUSTOM
+from anyfc.scheduler.lease import Scheduler
+from anyfc.store.catalog import Catalog
+from anyfc.web.message import Reply, Request, Response, Source
+from anyfc.web.outgoing import Outgoing
+from anyfc.web.spool import collect
+
+_NOBODY_YET = Granted()
+
+
+class HttpCalls:
+    """Answers HTTP calls to functions."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        scheduler: Scheduler,
+        keys: KeySource,
+        *,
+        account_id: str,
+        spool_folder: Path,
+        body_bytes: int,
+        strict: bool,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._catalog = catalog
+        self._scheduler = scheduler
+        self._keys = keys
+        self._account_id = account_id
+        self._spool_folder = spool_folder
+        self._body_bytes = body_bytes
+        self._strict = strict
+        self._now = now
+
+    async def handle(self, request: Request, reply: Reply, request_id: str, door: Door) -> None:
+        """Answer one call, also when it is refused."""
+        try:
+            if request.method == b"OPTIONS":
+                preflight = answer_preflight(door.cors, request.fields, door.methods)
+                if preflight is not None:
+                    preflight.head = b"X-Fc-Request-Id: %b\r\n" % request_id.encode()
+                    await reply.send(preflight)
+                    return
+            await self._admit(request, reply, request_id, door)
+        except FunctionComputeError as problem:
+            if reply.started:
+                raise
+            if isinstance(problem, EntityTooLarge):
+                problem = InvalidArgument(problem.message)
+            await reply.send(describe_refusal(problem, request_id, request, door))
+
+    async def _admit(self, request: Request, reply: Reply, request_id: str, door: Door) -> None:
+        """See whether a call may pass, and let it."""
+        check_method(door, request.method.decode("latin-1"))
+        function, version = self._catalog.resolve(door.function, door.qualifier)
+        check_runnable(function)
+        if is_async(request.fields.get(b"x-fc-invocation-type")):
+            raise NotSupported(
+                "asynchronous invocation is not supported by this version of anyfc; "
+                "leave out X-Fc-Invocation-Type or set it to Sync"
+            )
+        want_log_tail = read_log_type(request.fields.get(b"x-fc-log-type"))
+        request.body.set_limit(self._body_bytes)
+        reads_form = isinstance(door.access, Jwt) and needs_form(door.access, request.headers)
+        granted = _NOBODY_YET if reads_form else self._authorise(request, door)
+        custom = function.runtime in CUSTOM
+
+        def let_in(parts: Parts) -> Call:
+            return Call(
+                request=request,
+                reply=reply,
+                request_id=request_id,
+                door=door,
+                function=function,
+                version=version,
+                target=parts.target,
+                headers=parts.headers,
+                want_log_tail=want_log_tail and function.instance_concurrency == 1,
+                attachment=self._strict and door.attachment,
+            )
+
+        parts = Parts(target=door.target, headers=request.headers)
+        if custom and not reads_form and not granted.content_sha256:
+            await self._pass_through(let_in(show(granted.shown, parts)), request.body)
+            return
+        async with collect(request.body, self._spool_folder) as (body, digest):
+            if reads_form:
+                form = body if isinstance(body, bytes) else b"".join(body.pieces())
+                granted = self._authorise(request, door, form)
+                parts = replace(parts, form=form)
+            if granted.content_sha256:
+                check_body(granted.content_sha256, digest)
+            parts = show(granted.shown, parts)
+            if parts.form is not None:
+                body = parts.form
+            # The function may have changed while the body arrived.
+            function, version = self._catalog.resolve(door.function, door.qualifier)
+            check_runnable(function)
+            call = let_in(parts)
+            if custom:
+                await self._pass_through(call, Outgoing(body))
+            else:
+                await self._run(call, body)
+
+    def _authorise(self, request: Request, door: Door, form: bytes | None = None) -> Granted:
+        return authorise(
+            door.access,
+            method=request.method,
+            target=request.target,
+            headers=request.headers,
+            keys=self._keys,
+            now=self._now(),
+            form=form,
+            base_path=door.base_path,
+        )
+
+    async def _pass_through(self, call: Call, body: Source) -> None:
+        web = WebCall(call, body, self._spool_folder)
+        await run(
+            self._scheduler, call.function, call.version, call.request_id, web.run, web.answer
+        )
+
+    async def _run(self, call: Call, body: bytes | Payload) -> None:
+        """Have a handler of a built-in runtime called."""
+        wsgi = bool(call.function.service)
+        invocation = Invocation(
+            request_id=call.request_id,
+            function=call.function.name,
+            qualifier=call.version.version,
+            payload=body if wsgi else self._build_event(call, body),
+            want_log_tail=call.want_log_tail,
+            http=build_http_call(call) if wsgi else None,
+        )
+
+        async def answer(report: Report) -> None:
+            response = await (_read_wsgi if wsgi else _read_event)(report)
+            if call.attachment:
+                check_default_domain(response.status, response.headers)
+            await call.reply.send(call.complete(response, report))
+
+        await run(
+            self._scheduler,
+            call.function,
+            call.version,
+            call.request_id,
+            lambda instance: instance.run(invocation),
+            answer,
+        )
+
+    def _build_event(self, call: Call, body: bytes | Payload) -> bytes:
+        path, _, query = call.target.partition(b"?")
+        request = call.request
+        return build_event(
+            method=request.method,
+            path=path,
+            query=query,
+            headers=call.headers,
+            body=body if isinstance(body, bytes) else b"".join(body.pieces()),
+            peer=request.peer,
+            request_id=call.request_id,
+            account_id=self._account_id,
+            host=request.fields.get(b"host", b""),
+            protocol="HTTP/1.0" if request.old else "HTTP/1.1",
+            now=self._now(),
+        )
+
+
+async def _read_event(report: Report) -> Response:
+    """Return the response that a handler's result stands for; a failure's details stay inside.
+
+    Raises BadResponse.
+    """
+    if not isinstance(report.result, Returned):
+        return _failure()
+    result = read_result(await collect_answer(report.result.body))
+    return Response(status=result.status, headers=result.headers, body=result.body)
+
+
+async def _read_wsgi(report: Report) -> Response:
+    if not isinstance(report.result, Returned):
+        return _failure()
+    return await read_answer(report.result.body)
+
+
+def _failure() -> Response:
+    return Response(status=FAILED.status, headers=FAILED.headers, body=FAILED.body)

@@ -1,0 +1,167 @@
+"""The dialogue with built-in runtimes: frames, one request at a time, and an alarm for each."""
+
+import asyncio
+import math
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from anyfc.model.invocation import (
+    Crashed,
+    HttpCall,
+    Payload,
+    Raised,
+    Result,
+    Returned,
+    TimedOut,
+)
+from anyfc.runtime.channel import Channel, ChannelClosed, open_channel
+from anyfc.runtime.frame import Answer
+from anyfc.sandbox.process import Process
+from anyfc.sandbox.zygote import SandboxFailed
+
+# Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
+LAST_WORDS_S = 0.5
+GONE_WITHIN_S = 5.0
+
+
+class Stream:
+    """The body of an answer that is larger than a frame; see `model.invocation.Stream`."""
+
+    def __init__(self, dialogue: "Builtin", channel: Channel, answer: Answer) -> None:
+        self.size_bytes = answer.size_bytes
+        self._dialogue = dialogue
+        self._channel = channel
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._channel.rest(self._answer):
+            yield piece
+        self._dialogue.answering = False
+
+
+class Builtin:
+    """Speaks with the bootstrap of a built-in runtime; see `bootstrap/DIALOGUE.md`, part 2."""
+
+    def __init__(
+        self, process: Process, channel: Channel, *, start_s: float, early: Callable[[], bytes]
+    ) -> None:
+        self.answering = False  # a request is under way, or its answer is
+        self._process = process
+        self._channel = channel
+        self._start_s = start_s
+        self._early = early
+        self._peak_memory_mib = 0.0
+        self._timed_out = False
+        self._deadline = math.inf
+        self._alarm: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def ready(self) -> bool:
+        return not self.answering
+
+    def peak_memory_mib(self) -> float:
+        return self._peak_memory_mib
+
+    async def greet(self) -> None:
+        try:
+            async with asyncio.timeout(self._start_s):
+                await self._channel.hello()
+        except TimeoutError:
+            raise SandboxFailed(f"the process said nothing within {self._start_s:g} s") from None
+        except ChannelClosed:
+            status = await self._wait_exit()
+            said = self._early().decode(errors="replace")
+            raise SandboxFailed(f"the process ended with status {status} at once: {said}") from None
+
+    async def ask(
+        self,
+        kind: bytes,
+        request_id: str,
+        event: bytes | Payload = b"",
+        *,
+        timeout_s: int,
+        http: HttpCall | None = None,
+    ) -> Result:
+        self.answering = True
+        self._timed_out = False
+        # The alarm acts on the process; that it is gone is then seen as for any other death.
+        self._deadline = self._loop.time() + timeout_s
+        self._set_alarm()
+        try:
+            try:
+                answer = await self._channel.ask(kind, _meta(request_id, http), event)
+            finally:
+                self._deadline = math.inf
+        except ChannelClosed:
+            status = await self._wait_exit()
+            return TimedOut(timeout_s=timeout_s) if self._timed_out else Crashed(status=status)
+        if self._timed_out:
+            await self._wait_exit()
+            return TimedOut(timeout_s=timeout_s)
+        self._peak_memory_mib = answer.peak_memory_kib / 1024
+        body: bytes | Stream = answer.piece
+        if len(answer.piece) == answer.size_bytes:
+            self.answering = False
+        else:
+            body = Stream(self, self._channel, answer)
+        return Returned(body=body) if answer.returned else Raised(body=body)
+
+    def _set_alarm(self) -> None:
+        """Have `_ring` called at the deadline, or sooner: an alarm that is set stays set, so that
+        short requests one after the other need only one.
+        """
+        if self._alarm is not None and self._alarm.when() > self._deadline:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(self._deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_alarm()
+            return
+        self._timed_out = True
+        self._process.signal(signal.SIGTERM)
+        self._loop.call_later(LAST_WORDS_S, self._process.signal, signal.SIGKILL)
+
+    async def _wait_exit(self) -> int | None:
+        """Wait until the process that closed its channel is gone; it may close it and live on.
+
+        None if the machine does not let it go.
+        """
+        exited = self._process.exited
+        await asyncio.wait((exited,), timeout=2 * LAST_WORDS_S)
+        if not exited.done():
+            self._process.signal(signal.SIGKILL)
+            await asyncio.wait((exited,), timeout=GONE_WITHIN_S)
+        return exited.result() if exited.done() else None
+
+    def close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+
+def _meta(request_id: str, http: HttpCall | None) -> bytes:
+    if http is None:
+        return b'{"request_id":"%b"}' % request_id.encode()
+    return msgspec.json.encode({"request_id": request_id, "http": http})
+
+
+@asynccontextmanager
+async def open_builtin(
+    process: Process, *, start_s: float, early: Callable[[], bytes]
+) -> AsyncIterator[Builtin]:
+    """Speak frames with a process; `early` gives what it printed before it could say hello."""
+    async with open_channel(process.channel) as channel:
+        dialogue = Builtin(process, channel, start_s=start_s, early=early)
+        try:
+            yield dialogue
+        finally:
+            dialogue.close()

@@ -1,0 +1,286 @@
+"""The dialogue with custom runtimes: HTTP to the server that the function brings along.
+
+Source: runtime.md 4 (web calls), 5 (event calls), 8.3 and 8.6 (hooks), 12.2 (what a failed start
+tells the caller).
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from anyfc.errors import CAExited, EntityTooLarge, FunctionNotStarted
+from anyfc.model.function import HealthCheck
+from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
+from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
+from anyfc.sandbox.process import Process
+from anyfc.web.message import PeerLost
+from anyfc.web.outgoing import Outgoing
+from anyfc.web.spool import keep
+from anyfc.web.upstream import Exchange, Upstream, UpstreamFailed, over_socket
+
+MIB = 1024 * 1024
+ANSWER_BYTES = 32 * MIB
+# What a failed start shows of the server's output.
+SHOWN_OUTPUT_BYTES = 4 * 1024
+FIRST_PAUSE_S = 0.002
+LONGEST_PAUSE_S = 0.05
+# A process that closes its connection often ends, and is then to be known as ended.
+EXIT_WITHIN_S = 0.25
+ANSWERS_WITHIN_S = 1.0
+
+# Kind → method and path, which is the value of x-fc-control-path too.
+CALLS = {
+    INVOKE: (b"POST", b"/invoke"),
+    INITIALIZE: (b"POST", b"/initialize"),
+    PRE_STOP: (b"GET", b"/pre-stop"),
+    PRE_FREEZE: (b"GET", b"/pre-freeze"),
+}
+WEB_CALL = b"/http-invoke"
+FAILED = b"404"  # of x-fc-status
+
+Connect = Callable[[], Awaitable[socket.socket]]
+# Uses a connection to the server, on which the common header lines are sent, and says what came of
+# the request.
+Exchanging = Callable[[Upstream, bytes], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPlan:
+    """Where a function's server is to listen, and what it is told with each request."""
+
+    port: int
+    start_command: str  # as it is shown
+    head: bytes  # header lines that are the same for all requests
+    concurrency: int = 1
+    health_check: HealthCheck | None = None
+
+    def request_head(self, request_id: str, control_path: bytes) -> bytes:
+        """Return the common header lines of one request."""
+        return b"x-fc-request-id: %b\r\nx-fc-control-path: %b\r\n%b" % (
+            request_id.encode(), control_path, self.head,
+        )  # fmt: skip
+
+
+class Custom:
+    """Speaks HTTP with a function's own server; several requests may be under way."""
+
+    def __init__(
+        self,
+        process: Process,
+        plan: ServerPlan,
+        connect: Connect,
+        *,
+        host: str,
+        start_s: float,
+        early: Callable[[], bytes],
+        spool_folder: Path,
+    ) -> None:
+        self.plan = plan
+        self.healthy = True
+        self._spoiled = False  # it may still be at work on a request that nobody waits for
+        self._process = process
+        self._connect = connect
+        self._start_s = start_s
+        self._early = early
+        self._spool_folder = spool_folder
+        self._host = b"host: %b\r\n" % host.encode()
+        self._first: socket.socket | None = None  # the connection that found the port open
+        self._upstream = Upstream(over_socket(self._take_connection))
+
+    @property
+    def ready(self) -> bool:
+        return self.healthy and not self._spoiled
+
+    def peak_memory_mib(self) -> float:
+        return self._process.peak_memory_mib()
+
+    def close(self) -> None:
+        self._upstream.close()
+        if self._first is not None:
+            self._first.close()
+
+    # --- starting ---
+
+    async def greet(self) -> None:
+        """Wait until the port accepts; no request is sent to find out (runtime.md 4.1, 21.8).
+
+        Raises CAExited, FunctionNotStarted.
+        """
+        try:
+            async with asyncio.timeout(self._start_s):
+                self._first = await self._wait_open()
+        except TimeoutError:
+            raise FunctionNotStarted(
+                f"Function instance health check failed on port {self.plan.port} in "
+                f"{self._start_s:g} seconds.\nLogs:{self._said()}"
+            ) from None
+
+    async def _wait_open(self) -> socket.socket:
+        exited = self._process.exited
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._connect()
+            except OSError:
+                await asyncio.wait((exited,), timeout=pause_s)
+            if exited.done():
+                raise CAExited(
+                    f"Function instance exited unexpectedly({explain_exit(exited.result())}) "
+                    f"with start command '{self.plan.start_command}'.\nLogs:{self._said()}"
+                )
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _said(self) -> str:
+        return self._early()[-SHOWN_OUTPUT_BYTES:].decode(errors="replace")
+
+    async def _take_connection(self) -> socket.socket:
+        first, self._first = self._first, None
+        return first if first is not None else await self._connect()
+
+    # --- requests ---
+
+    async def ask(
+        self,
+        kind: bytes,
+        request_id: str,
+        event: bytes | Payload = b"",
+        *,
+        timeout_s: int,
+        http: HttpCall | None = None,
+    ) -> Result:
+        method, path = CALLS[kind]
+
+        async def exchange(upstream: Upstream, head: bytes) -> Result:
+            if kind == INVOKE:
+                head += b"content-type: application/octet-stream\r\n"
+            head += self._host
+            async with upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
+                return await self._judge(kind, answer)
+
+        return await self.forward(exchange, request_id, timeout_s=timeout_s, control_path=path)
+
+    async def _judge(self, kind: bytes, answer: Exchange) -> Result:
+        """Say what an answer means: of an event's the body counts, of a hook's the status."""
+        if kind == INVOKE:
+            try:
+                content = await keep(answer.body, self._spool_folder, limit_bytes=ANSWER_BYTES)
+            except EntityTooLarge:
+                return raised(
+                    "ResponseTooLarge", f"The result is longer than {ANSWER_BYTES} bytes, the limit"
+                )
+            if failed(answer):
+                return Raised(body=content, error_type="InvocationError")
+            return Returned(body=content)
+        if 200 <= answer.status < 300:
+            return Returned(body=b"")
+        path = CALLS[kind][1].decode()
+        return raised(
+            "InitializationError", f"the server answered {path} with status {answer.status}"
+        )
+
+    async def forward(
+        self,
+        exchange: Exchanging,
+        request_id: str,
+        *,
+        timeout_s: int,
+        control_path: bytes = WEB_CALL,
+    ) -> Result:
+        """Let one request be exchanged with the server within its time."""
+        alone = self.plan.concurrency == 1
+        head = self.plan.request_head(request_id, control_path)
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                return await exchange(self._upstream, head)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self._spoiled = alone or not await self._still_answers()
+            return TimedOut(timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            # Source: runtime.md 8.8.
+            if alone and self.plan.health_check is None:
+                self._spoiled = True
+            raise
+        except (UpstreamFailed, PeerLost, OSError):
+            await asyncio.wait((self._process.exited,), timeout=EXIT_WITHIN_S)
+            exited = self._process.exited
+            return Crashed(status=exited.result() if exited.done() else None)
+
+    async def probe(self, check: HealthCheck) -> int:
+        """Return the status that a probe is answered with; 0 if it is not."""
+        try:
+            async with asyncio.timeout(check.timeout_s):
+                path = check.path.encode()
+                asked = self._upstream.ask(b"GET", path, (), Outgoing(b""), head=self._host)
+                async with asked as answer:
+                    return answer.status
+        except (TimeoutError, UpstreamFailed, PeerLost, OSError):
+            return 0
+
+    async def _still_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                (await self._connect()).close()
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+
+def raised(kind: str, message: str) -> Raised:
+    """Describe a failure as built-in runtimes do."""
+    return Raised(body=msgspec.json.encode({"errorMessage": message, "errorType": kind}))
+
+
+def failed(answer: Exchange) -> bool:
+    """Whether the server wants the invocation counted as failed (runtime.md 4.3)."""
+    return any(
+        name.lower() == b"x-fc-status" and value.strip() == FAILED for name, value in answer.headers
+    )
+
+
+def explain_exit(status: int) -> str:
+    """Put an exit code into words: the text of the error with that number, be it one or not.
+
+    Source: runtime.md 12.2.
+    """
+    code = status if status >= 0 else 128 - status
+    text = os.strerror(code)
+    return f"code {code}" if text.startswith("Unknown") else f"code {code}, message:{text.lower()}"
+
+
+@asynccontextmanager
+async def open_custom(
+    process: Process,
+    plan: ServerPlan,
+    connect: Connect,
+    *,
+    host: str,
+    start_s: float,
+    early: Callable[[], bytes],
+    spool_folder: Path,
+) -> AsyncIterator[Custom]:
+    """Speak HTTP with a process.
+
+    `connect` leads to its port, `host` is what calls of ours are addressed to, `early` gives what
+    it has printed.
+    """
+    dialogue = Custom(
+        process,
+        plan,
+        connect,
+        host=host,
+        start_s=start_s,
+        early=early,
+        spool_folder=spool_folder,
+    )
+    try:
+        yield dialogue
+    finally:
+        dialogue.close()

@@ -1,0 +1,37 @@
+"""Dialogue: how an instance talks to its process."""
+
+from typing import Protocol
+
+from anyfc.model.invocation import HttpCall, Payload, Result
+
+
+class Dialogue(Protocol):
+    """One way to have a function do something: frames (`builtin`), or HTTP (`custom`).
+
+    `ask` never raises for what the function does: that it fails, ends or takes too long is a
+    Result. Who implements this sees to it that a request ends within its time.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Another request may be sent."""
+
+    async def greet(self) -> None:
+        """Wait until the process can take a request.
+
+        Raises SandboxFailed, or what the caller is told: CAExited, FunctionNotStarted.
+        """
+
+    async def ask(
+        self,
+        kind: bytes,
+        request_id: str,
+        event: bytes | Payload = b"",
+        *,
+        timeout_s: int,
+        http: HttpCall | None = None,
+    ) -> Result:
+        """Send a request of a kind (`runtime.frame`) and wait for what comes of it."""
+
+    def peak_memory_mib(self) -> float:
+        """The largest resident memory of the process until now; 0 where it cannot be known."""
