@@ -23,6 +23,7 @@ class FakeTransport(asyncio.Transport):
         self.lost = False
         self.ended = asyncio.Event()  # nothing more will be written
         self.unsent_bytes = 0
+        self.half_ends = True  # as TCP does and TLS does not
         self._inbox: deque[bytes | None] = deque()
         self._stalled = False
         protocol.connection_made(self)
@@ -40,7 +41,15 @@ class FakeTransport(asyncio.Transport):
             self._stalled = True
             self.protocol.pause_writing()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def can_write_eof(self) -> bool:
+        return self.half_ends
+
     def write_eof(self) -> None:
+        assert self.half_ends, "TLS has no half of an end"
         self.eof_written = True
         self.ended.set()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError
+from anyfc.web.tunnel import End
 
 KIB = 1024
 HIGH_WATER_BYTES = 256 * KIB
@@ -25,15 +26,42 @@ class Valve(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class Sink(Protocol):
+    """Whom a body is poured into. It may `hold` the body at any time, and let it `flow` again."""
+
+    def take(self, piece: bytes) -> None: ...
+    def take_end(self) -> None: ...
+    def take_failure(self, failure: Exception) -> None: ...
+
+
+class Source(Protocol):
+    """What a request to a server behind us has as its body."""
+
+    declared_bytes: int | None
+
+    def read_nowait(self) -> bytes | None:
+        """Return the whole body if it is here and was not read yet, else None."""
+
+    def pour(self, sink: Sink) -> None:
+        """Hand the body to `sink`, what is here and then what comes, unless it is on hold."""
+
+    def hold(self) -> None: ...
+    def flow(self) -> None: ...
+
+    def discard(self) -> None:
+        """Nobody wants the rest."""
+
+
 class Body:
-    """The body of one message, fed by a parser and read by whoever handles the message.
+    """The body of one message, fed by a parser, and read by or poured into who handles the message.
 
     What is not read is kept up to a high-water mark; then the sender is made to wait.
     """
 
     __slots__ = (
-        "_discarded", "_failure", "_held_bytes", "_limit_bytes", "_on_first_read", "_paused",
-        "_pieces", "_valve", "_waiter", "complete", "declared_bytes", "received_bytes",
+        "_discarded", "_failure", "_held", "_held_bytes", "_limit_bytes", "_on_first_read",
+        "_paused", "_pieces", "_sink", "_valve", "_waiter", "complete", "declared_bytes",
+        "received_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +79,8 @@ class Body:
         self._on_first_read = on_first_read
         self._limit_bytes: int | None = None
         self._discarded = False
+        self._sink: Sink | None = None
+        self._held = False
         self.declared_bytes = declared_bytes
         self.received_bytes = 0
         self.complete = False
@@ -62,26 +92,43 @@ class Body:
         self._on_first_read = None  # a sender that does not wait needs no word
         if self._discarded:
             return
+        if self._sink is not None and not self._held:
+            self._pass_on(piece, self._sink)
+            return
         self._pieces.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes > HIGH_WATER_BYTES and not self._paused:
             self._paused = True
             self._valve.pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def end(self) -> None:
         self.complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
+        elif self._sink is not None and not self._pieces:
+            self._sink.take_end()
 
     def fail(self, failure: Exception) -> None:
         """Make the reader, now or later, raise `failure`."""
         if not self.complete and self._failure is None:
             self._failure = failure
             self._wake()
+            if self._sink is not None:
+                self._sink.take_failure(failure)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _pass_on(self, piece: bytes, sink: Sink) -> None:
+        if self._limit_bytes is not None and self.received_bytes > self._limit_bytes:
+            failure = EntityTooLarge(self._limit_bytes)
+            self.discard()
+            sink.take_failure(failure)
+        else:
+            sink.take(piece)
 
     # The reader's side
 
@@ -98,9 +145,7 @@ class Body:
                 return b""
             if self._failure is not None:
                 raise self._failure
-            if self._on_first_read is not None:
-                say, self._on_first_read = self._on_first_read, None
-                say()
+            self._say_go_on()
             self._open()
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -128,6 +173,34 @@ class Body:
         self._open()
         return whole
 
+    def pour(self, sink: Sink) -> None:
+        """Hand the body to `sink` instead of a reader: what is here, and then what comes."""
+        self._sink = sink
+        self._say_go_on()
+        if not self._held:
+            self.flow()
+        if self._failure is not None:
+            sink.take_failure(self._failure)
+
+    def hold(self) -> None:
+        """Let what comes wait here until it may `flow`."""
+        self._held = True
+
+    def flow(self) -> None:
+        """Go on pouring. Sink may hold or discard the body while it takes a piece."""
+        self._held = False
+        pieces = self._pieces
+        sink = self._sink
+        assert sink is not None
+        while pieces and not self._held:
+            piece = pieces.popleft()
+            self._held_bytes -= len(piece)
+            self._pass_on(piece, sink)
+        if not pieces:
+            self._open()
+            if self.complete and not self._discarded:
+                sink.take_end()
+
     @property
     def held_back(self) -> bool:
         """The sender waits for a word before it sends (`Expect: 100-continue`)."""
@@ -141,10 +214,16 @@ class Body:
     def discard(self) -> None:
         """Let the rest flow into nothing; for a reader the body ends here."""
         self._discarded = True
+        self._sink = None
         self._pieces.clear()
         self._held_bytes = 0
         self._open()
         self._wake()
+
+    def _say_go_on(self) -> None:
+        if self._on_first_read is not None:
+            say, self._on_first_read = self._on_first_read, None
+            say()
 
     def _open(self) -> None:
         if self._paused:
@@ -159,12 +238,13 @@ class Body:
 class Request:
     """The head of a request as it arrived, names of headers in lower case, and its body.
 
-    `fields` are the headers by name; of a repeated one the last.
+    `fields` are the headers by name; of a repeated one the last. `upgrade` is the protocol that
+    the client would rather speak on this connection, in lower case: see `Reply.upgrade`.
     """
 
     __slots__ = (
         "body", "fields", "headers", "keep_alive", "method", "old", "path", "peer", "problem",
-        "query", "target",
+        "query", "secure", "target", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -178,6 +258,8 @@ class Request:
         keep_alive: bool,
         peer: str,
         old: bool = False,
+        secure: bool = False,
+        upgrade: bytes | None = None,
         problem: FunctionComputeError | None = None,
     ) -> None:
         self.method = method
@@ -189,6 +271,8 @@ class Request:
         self.keep_alive = keep_alive
         self.peer = peer
         self.old = old  # HTTP/1.0, which knows no chunks
+        self.secure = secure  # it came over TLS
+        self.upgrade = upgrade
         self.problem = problem
 
 
@@ -215,3 +299,9 @@ class Reply(Protocol):
 
     async def send(self, response: Response) -> None:
         """Send it all, waiting while the client is slow."""
+
+    async def upgrade(self, protocol: bytes, response: Response) -> End:
+        """Send a 101 instead, and return the client's end of what follows; see `web.tunnel.join`.
+
+        Only for a request with an `upgrade`. Status and body of `response` do not count.
+        """

@@ -6,34 +6,39 @@ has waited long enough are decided on the same few fields.
 
 import asyncio
 import logging
-import re
 import socket
-import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
 
 from anyfc.errors import (
     FunctionComputeError,
     InvalidArgument,
-    NotSupported,
     RequestTimeout,
     ResourceExhausted,
     ServerStopping,
 )
-from anyfc.web.message import Body, Header, PeerLost, Reply, Request, Response
+from anyfc.web.head import HEADER_BYTES, TARGET_BYTES, find_problem
+from anyfc.web.message import (
+    HIGH_WATER_BYTES,
+    KIB,
+    Body,
+    Header,
+    PeerLost,
+    Reply,
+    Request,
+    Response,
+)
+from anyfc.web.tunnel import End
 
 log = logging.getLogger("anyfc")
 
-KIB = 1024
-TARGET_BYTES = 4 * KIB
-HEADER_BYTES = 8 * KIB
 # Every header may be two bytes long and come with four that do not count.
 RAW_HEAD_BYTES = 2 * TARGET_BYTES + 4 * HEADER_BYTES
 # Framing that a byte of a body may come in, such as the size of its chunk.
@@ -46,7 +51,6 @@ SWEEP_S = 0.5
 # Less waits unseen in the system, so that a slow reader is told from one that does not read.
 UNSENT_BYTES = 128 * KIB
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
-ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
 NO_BODY = frozenset((204, 304))
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -91,14 +95,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty = asyncio.Event()
-        self._date = (0, b"")
-
-    def date(self) -> bytes:
-        """The Date header line, made once a second."""
-        now_s = int(time.time())
-        if self._date[0] != now_s:
-            self._date = (now_s, b"Date: " + formatdate(now_s, usegmt=True).encode() + b"\r\n")
-        return self._date[1]
+        self.date = _date_line()
 
     def forget(self, connection: "Connection") -> None:
         self.connections.discard(connection)
@@ -109,6 +106,7 @@ class Server:
         """End what took too long. One timer for all, because each request would move its own."""
         while True:
             await asyncio.sleep(SWEEP_S)
+            self.date = _date_line()
             now = self.loop.time()
             for connection in list(self.connections):
                 if connection.deadline < now:
@@ -138,10 +136,15 @@ class Answer:
         self._request = request
         self.started = False
 
-    async def send(self, response: Response) -> None:
+    def send(self, response: Response) -> Coroutine[Any, Any, None]:
         assert not self.started, "a request is answered once"
         self.started = True
-        await self._connection.send(self._request, response)
+        return self._connection.send(self._request, response)
+
+    def upgrade(self, protocol: bytes, response: Response) -> Coroutine[Any, Any, End]:
+        assert not self.started, "a request is answered once"
+        self.started = True
+        return self._connection.upgrade(protocol, response)
 
 
 class Connection(asyncio.Protocol):
@@ -150,12 +153,13 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self._server = server
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until it is made
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Request] = deque()
         self._arrival: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._peer = ""
+        self._secure = False
         self._ended = False  # nothing more will be read as a request
         self._answering = False
         self._held = False  # reading is paused because too many requests wait
@@ -169,6 +173,8 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._body: Body | None = None  # the one that is arriving
         self._skipped_body = b""  # how the body is framed that the parser does not see
+        self._behind: bytes | None = None  # what came behind a request that HTTP may end with
+        self._tunnel: End | None = None
 
     # --- the socket ---
 
@@ -176,6 +182,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
+        self._secure = transport.get_extra_info("ssl_object") is not None
         server = self._server
         server.connections.add(self)
         self._expect(server.patience.header_s)
@@ -194,6 +201,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
+            return
+        if self._behind is not None:
+            self._hold_behind(data)
             return
         was_in_head = self._in_head
         self._raw_bytes += len(data)
@@ -216,17 +226,40 @@ class Connection(asyncio.Protocol):
 
     def _parse(self, data: bytes) -> None:
         while True:
+            parser = self._parser
+            if parser is None:
+                parser = self._parser = httptools.HttpRequestParser(self)
             try:
-                self._parser.feed_data(data)
+                parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                # An upgrade is not taken up (RFC 9110, 7.8): what follows is the body, if one was
-                # announced, which the parser has passed over, and then the next request.
-                self._parser = httptools.HttpRequestParser(self)
-                if self._skipped_body:
-                    self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._skipped_body)
-                    self._skipped_body = b""
+                self._parser = None
                 data = data[upgrade.args[0] :]
+            if self._behind is not None:  # the application decides how to read it
+                self._hold_behind(data)
+                return
+            if self._skipped_body:
+                # An upgrade that comes with a body is not taken up (RFC 9110, 7.8): what follows is
+                # the body, which the parser has passed over, and then the next request.
+                self._parser = httptools.HttpRequestParser(self)
+                self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._skipped_body)
+                self._skipped_body = b""
+
+    def _hold_behind(self, data: bytes) -> None:
+        assert self._behind is not None
+        was_bytes = len(self._behind)
+        self._behind += data
+        if was_bytes <= HIGH_WATER_BYTES < len(self._behind):
+            self.pause_reading()
+
+    def _read_behind(self) -> None:
+        """The upgrade was not taken up: what came behind it is HTTP after all."""
+        behind, self._behind = self._behind, None
+        assert behind is not None
+        if len(behind) > HIGH_WATER_BYTES:
+            self.resume_reading()
+        if behind:
+            self.data_received(behind)
 
     def eof_received(self) -> None:
         """A caller that stops sending has hung up."""
@@ -290,60 +323,43 @@ class Connection(asyncio.Protocol):
             return  # the head that announces a skipped body
         self._raw_bytes = 0
         parser = self._parser
+        assert parser is not None
         headers = self._headers
         self._headers = []  # trailers are no headers
         fields = dict(headers)
-        chunked = b"transfer-encoding" in fields
         # The parser took digits only, one header of them, and not together with an encoding.
-        declared_bytes = None if chunked else int(fields.get(b"content-length", 0))
+        declared_bytes = (
+            None if b"transfer-encoding" in fields else int(fields.get(b"content-length", 0))
+        )
         version = parser.get_http_version()
         waits = b"expect" in fields and version == "1.1"
-        self._body = Body(self, declared_bytes, self._go_on if waits else None)
-        if declared_bytes != 0 and parser.should_upgrade():
-            self._skipped_body = (
-                b"Transfer-Encoding: chunked\r\n"
-                if declared_bytes is None
-                else b"Content-Length: %d\r\n" % declared_bytes
-            )
+        self._body = body = Body(self, declared_bytes, self._go_on if waits else None)
         request = Request(
             method=parser.get_method(),
             target=self._target,
             headers=headers,
             fields=fields,
-            body=self._body,
+            body=body,
             keep_alive=parser.should_keep_alive(),
             peer=self._peer,
             old=version == "1.0",
+            secure=self._secure,
         )
-        request.problem = self._find_problem(request, version)
+        request.problem = find_problem(request, version, self._header_bytes)
+        if (b"upgrade" in fields or declared_bytes != 0) and parser.should_upgrade():
+            self._offer_upgrade(request)
         self._arrive(request)
 
-    def _find_problem(self, request: Request, version: str) -> FunctionComputeError | None:
-        fields = request.fields
-        if len(request.target) > TARGET_BYTES:
-            return InvalidArgument(f"path and query exceed {TARGET_BYTES} bytes")
-        if self._header_bytes > HEADER_BYTES:
-            return InvalidArgument(f"request headers exceed {HEADER_BYTES} bytes")
-        if version != "1.1" and not request.old:
-            return InvalidArgument(f"HTTP/{version} is not supported; use HTTP/1.1")
-        hosts = 1 if b"host" in fields else 0
-        if len(fields) != len(request.headers):
-            hosts = sum(name == b"host" for name, _ in request.headers)
-        if hosts != 1 and not (request.old and hosts == 0):
-            return InvalidArgument(f"a request needs one Host header, not {hosts}")
-        encoding = fields.get(b"transfer-encoding")
-        if encoding is not None and request.old:
-            return InvalidArgument("HTTP/1.0 has no transfer encoding")
-        if encoding is not None and encoding.strip().lower() != b"chunked":
-            return NotSupported(f"transfer encoding '{encoding.decode('latin-1')}'")
-        expectation = fields.get(b"expect", b"100-continue")
-        if expectation.strip().lower() != b"100-continue" and not request.old:
-            return InvalidArgument(f"expectation '{expectation.decode('latin-1')}' is not known")
-        if request.method == b"CONNECT":
-            return InvalidArgument("CONNECT: this server is no proxy")
-        if not request.target.startswith(b"/"):
-            return _cut_authority(request)
-        return None
+    def _offer_upgrade(self, request: Request) -> None:
+        """The parser stops behind this request. Another protocol may follow, but only at once."""
+        declared_bytes = request.body.declared_bytes
+        if declared_bytes is None:
+            self._skipped_body = b"Transfer-Encoding: chunked\r\n"
+        elif declared_bytes:
+            self._skipped_body = b"Content-Length: %d\r\n" % declared_bytes
+        elif not request.old and request.problem is None:
+            request.upgrade = request.fields[b"upgrade"].strip().lower()
+            self._behind = b""
 
     def on_body(self, piece: bytes) -> None:
         body = self._body
@@ -364,11 +380,6 @@ class Connection(asyncio.Protocol):
 
     # --- requests, in order ---
 
-    def _arrive(self, request: Request) -> None:
-        self._queue.append(request)
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-
     def _refuse(self, problem: FunctionComputeError) -> None:
         """Answer what cannot be understood, after what was understood before it; then end."""
         self._ended = True
@@ -383,6 +394,11 @@ class Connection(asyncio.Protocol):
                 peer=self._peer, problem=problem,
             )
         )  # fmt: skip
+
+    def _arrive(self, request: Request) -> None:
+        self._queue.append(request)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def _serve(self) -> None:
         try:
@@ -425,6 +441,10 @@ class Connection(asyncio.Protocol):
             self.abort()  # an answer that lacks its end must not look whole
             return False
         assert answer.started, "a request is answered"
+        if self._tunnel is not None:
+            return False
+        if self._behind is not None:
+            self._read_behind()
         if not request.body.spent:
             request.body.discard()
             if not request.body.complete:
@@ -463,6 +483,26 @@ class Connection(asyncio.Protocol):
         if chunked:
             write(b"0\r\n\r\n")
 
+    async def upgrade(self, protocol: bytes, response: Response) -> End:
+        """Send a 101 and stop speaking HTTP; see `web.message.Reply`."""
+        assert response.status == 101
+        assert self._behind is not None, "only who asked for another protocol gets it"
+        if self._drained is not None:
+            await self._drained
+        ending = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % _one_line(protocol)
+        self._transport.write(self._head(response, b"", ending))
+        if not self._read_paused and not self._transport.is_closing():
+            self.pause_reading()
+        self._tunnel = End(self._transport, self._behind, self._leave)
+        self._behind = b""
+        self._parser = None
+        self.deadline = float("inf")
+        return self._tunnel
+
+    def _leave(self) -> None:
+        self._ended = True
+        self._server.forget(self)
+
     def _write(self, response: Response, ending: bytes, *, head_only: bool = False) -> None:
         body = response.body
         assert isinstance(body, bytes)
@@ -475,7 +515,7 @@ class Connection(asyncio.Protocol):
         lines = [status, response.head]
         for name, value in response.headers:
             lines += (_one_line(name), b": ", _one_line(value), b"\r\n")
-        lines += (self._server.date(), framing, ending)
+        lines += (self._server.date, framing, ending)
         return b"".join(lines)
 
     def _go_on(self) -> None:
@@ -491,8 +531,8 @@ class Connection(asyncio.Protocol):
             return
         self._answering = False
         self._queue.clear()
-        if self._server.draining or not self._ended:
-            self._close()
+        if self._server.draining or not self._ended or not self._transport.can_write_eof():
+            self._close()  # TLS has no half of an end, and waits for the client's by itself
             return
         self._transport.write_eof()
         if self._read_paused:
@@ -550,24 +590,15 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
 
-def _cut_authority(request: Request) -> FunctionComputeError | None:
-    """Of `http://host/path`, as a proxy is asked, host and path count (RFC 9112, 3.2.2)."""
-    found = ABSOLUTE.fullmatch(request.target)
-    if found is None:
-        return InvalidArgument("the request target must begin with '/'")
-    request.target = found[2] if found[2].startswith(b"/") else b"/" + found[2]
-    request.path, _, request.query = request.target.partition(b"?")
-    request.headers = [header for header in request.headers if header[0] != b"host"]
-    request.headers.append((b"host", found[1]))
-    request.fields[b"host"] = found[1]
-    return None
-
-
 def _ending(request: Request) -> bytes:
     """The end of a head: what becomes of the connection, where it is not what all expect."""
     if not request.keep_alive:
         return b"Connection: close\r\n\r\n"
     return b"Connection: keep-alive\r\n\r\n" if request.old else b"\r\n"
+
+
+def _date_line() -> bytes:
+    return b"Date: " + formatdate(usegmt=True).encode() + b"\r\n"
 
 
 def _one_line(text: bytes) -> bytes:

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from transport import FakeTransport, Seen, read_responses
 
 from anyfc.errors import FunctionComputeError
+from anyfc.web.head import HEADER_BYTES, TARGET_BYTES
 from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response
 from anyfc.web.server import (
-    HEADER_BYTES,
     LINGER_S,
     PIPELINE,
     RAW_HEAD_BYTES,
     REFUSED_CONNECTIONS,
-    TARGET_BYTES,
     Connection,
     Patience,
     Server,

@@ -1,7 +1,7 @@
 """The client side: requests to a server behind us, and its answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from clock import run_on_clock, settle
@@ -9,9 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport import FakeTransport
 
-from anyfc.errors import RequestTimeout
+from anyfc.errors import EntityTooLarge, RequestTimeout
+from anyfc.web.exchange import RAW_BYTES
 from anyfc.web.message import HIGH_WATER_BYTES, Body, PeerLost
-from anyfc.web.upstream import IDLE_CONNECTIONS, Exchange, NoAnswer, Upstream, UpstreamFailed
+from anyfc.web.outgoing import Outgoing
+from anyfc.web.upstream import (
+    CONTROL,
+    FUNCTION,
+    IDLE_CONNECTIONS,
+    Exchange,
+    NoAnswer,
+    Rules,
+    Upstream,
+    UpstreamFailed,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -19,10 +30,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class Backend:
     """Where an Upstream connects to; keeps the other end of each connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = FUNCTION) -> None:
         self.made: list[FakeTransport] = []
         self.refuses = False
-        self.upstream = Upstream(self.connect)
+        self.upstream = Upstream(self.connect, rules)
 
     async def connect(self, factory: Callable[[], Exchange]) -> Exchange:
         if self.refuses:
@@ -33,8 +44,13 @@ class Backend:
 
 
 class Valve:
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
+    paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 def body_of(*pieces: bytes, complete: bool = True, declared_bytes: int | None = None) -> Body:
@@ -107,28 +123,74 @@ def test_an_answer_that_is_cut_anywhere_is_the_same(framing, content, data):
     run_on_clock(main())
 
 
-@pytest.mark.parametrize(
-    "wire",
-    [
-        b"garbage\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Le",
-        b"",
-    ],
-)
-def test_an_answer_that_is_none_is_a_failure(wire):
+def fails_with(failure: type[Exception], *pieces: bytes, method: bytes = b"POST") -> None:
+    """Answer a request with bytes and the end; the call must fail, and the connection go."""
+
     async def main() -> None:
         backend = Backend()
         async with asyncio.TaskGroup() as group:
             group.create_task(fails(backend))
             await settle()
-            backend.made[0].deliver(wire)
+            for piece in pieces:
+                backend.made[0].deliver(piece)
+                await settle(2)
             backend.made[0].deliver_eof()
         assert backend.made[0].closing
+        assert len(backend.made) == 1
 
     async def fails(backend: Backend) -> None:
-        with pytest.raises(NoAnswer):
-            await call(backend, b"POST")
+        with pytest.raises(UpstreamFailed) as raised:
+            await call(backend, method)
+        assert type(raised.value) is failure
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("wire", [b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 100 C\r\n\r\n"])
+def test_a_connection_that_ends_before_the_head_of_an_answer_is_no_answer(wire):
+    fails_with(NoAnswer, wire)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"garbage\r\n\r\n"],
+        [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"],
+        [b"HTTP/1.1 101 Switching Protocols\r\n\r\n"],
+        [OK.replace(b"2\r", b"two\r")],
+        [OK.replace(b"2\r", b"-2\r")],
+        [OK.replace(b"2\r", b"2, 2\r")],
+        [OK.replace(b"2\r", b"99999999999999999999\r")],
+        [OK.replace(b"2\r", b"2\r\nContent-Length: 3\r")],
+        [OK.replace(b"2\r", b"2\r\nTransfer-Encoding: chunked\r")],
+        [OK.replace(b"Content-Length: 2", b"Transfer-Encoding: gzip, chunked")],
+        [OK.replace(b"Content-Length: 2", b"Transfer-Encoding: gzip")],
+        [OK.replace(b"200", b"099")],
+        [b"HTTP/1.1 200 OK\r\nX: " + b"a" * RAW_BYTES, b"a"],
+        [b"HTTP/1.1 200 OK\r\n"] + [b"X: a\r\n"] * (RAW_BYTES // 6),
+        [b"HTTP/1.1 100 Continue\r\n\r\n" * 100] * (RAW_BYTES // 2400),
+    ],
+)
+def test_what_is_no_http_is_a_failure(pieces):
+    fails_with(UpstreamFailed, *pieces)
+
+
+def test_framing_without_end_is_a_failure_for_who_reads_the_answer():
+    async def main() -> None:
+        backend = Backend()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(backend))
+            await settle()
+            made = backend.made[0]
+            made.deliver(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            made.deliver(b"0\r\nX: ")
+            for _ in range(RAW_BYTES // 1024):
+                made.deliver(b"a" * 1024)
+        assert made.aborted
+
+    async def fails(backend: Backend) -> None:
+        with pytest.raises(UpstreamFailed, match="say too little"):
+            await call(backend)
 
     run_on_clock(main())
 
@@ -183,20 +245,124 @@ def test_a_connection_is_used_again():
     run_on_clock(main())
 
 
-def test_a_request_that_must_not_be_sent_twice_gets_a_new_connection():
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"GET"])
+def test_functions_servers_get_all_requests_on_connections_that_were_used_before(method):
     async def main() -> None:
         backend = Backend()
-        assert [await served(backend, b"POST") for _ in range(2)] == [0, 1]
+        body = body_of(b"\r\n\r\n", declared_bytes=4)
+        assert [await served(backend), await served(backend, method, body)] == [0, 0]
 
     run_on_clock(main())
 
 
-def test_a_connection_that_ended_while_it_was_idle_is_not_used():
+@pytest.mark.parametrize(("method", "number"), [(b"POST", 1), (b"PATCH", 1), (b"PUT", 0)])
+def test_the_control_api_gets_no_request_twice_that_must_not_be(method, number):
+    async def main() -> None:
+        backend = Backend(CONTROL)
+        assert [await served(backend), await served(backend, method)] == [0, number]
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize(
+    ("rules", "method", "retried"),
+    [
+        (FUNCTION, b"GET", True),
+        (FUNCTION, b"HEAD", True),
+        (FUNCTION, b"OPTIONS", True),
+        (FUNCTION, b"TRACE", True),
+        (FUNCTION, b"POST", False),
+        (FUNCTION, b"PUT", False),
+        (FUNCTION, b"DELETE", False),
+        (CONTROL, b"PUT", True),
+        (CONTROL, b"DELETE", True),
+    ],
+)
+def test_what_meets_a_connection_that_ends_is_sent_again_if_it_may_be(rules, method, retried):
+    async def main() -> None:
+        backend = Backend(rules)
+        await served(backend)
+        async with asyncio.TaskGroup() as group:
+            calling = group.create_task(no_answer_in(backend, method))
+            await settle()
+            backend.made[0].lose(ConnectionResetError())
+            await settle()
+            if retried:
+                assert backend.made[1].written.startswith(method + b" /a HTTP/1.1\r\n")
+                backend.made[1].deliver(OK[: len(OK) - 2 * (method == b"HEAD")])
+        assert calling.result() is not retried
+
+    run_on_clock(main())
+
+
+async def no_answer_in(backend: Backend, method: bytes = b"GET", body: Body | None = None) -> bool:
+    try:
+        await call(backend, method, body)
+    except NoAnswer:
+        return True
+    return False
+
+
+def test_a_request_is_not_sent_again_when_something_was_answered_or_its_body_is_gone():
+    async def main() -> None:
+        for body, wire in ((None, b"HTTP/1.1 200 OK\r\n"), (body_of(b"a", complete=False), b"")):
+            backend = Backend()
+            await served(backend)
+            async with asyncio.TaskGroup() as group:
+                calling = group.create_task(no_answer_in(backend, b"GET", body))
+                await settle()
+                backend.made[0].deliver(wire)
+                backend.made[0].lose()
+            assert calling.result()
+            assert len(backend.made) == 1
+
+    run_on_clock(main())
+
+
+def test_a_body_that_is_sent_again_is_sent_whole():
     async def main() -> None:
         backend = Backend()
         await served(backend)
-        backend.made[0].lose()
-        assert await served(backend) == 1
+        async with asyncio.TaskGroup() as group:
+            calling = group.create_task(call(backend, b"GET", body_of(b"abc", declared_bytes=3)))
+            await settle()
+            backend.made[0].lose()
+            await settle()
+            assert backend.made[1].written.endswith(b"content-length: 3\r\n\r\nabc")
+            backend.made[1].deliver(OK)
+        assert calling.result() == (200, b"ok")
+
+    run_on_clock(main())
+
+
+def test_headers_that_are_ready_come_first_and_a_length_only_where_there_may_be_a_body():
+    async def main() -> None:
+        backend = Backend()
+        for method, end in ((b"GET", b""), (b"DELETE", b""), (b"POST", b"content-length: 0\r\n")):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ask(backend, method))
+                await settle()
+                made = backend.made[0]
+                sent = b" / HTTP/1.1\r\nx-a: 1\r\nte: trailers\r\n" + end + b"\r\n"
+                assert made.written == method + sent
+                made.written.clear()
+                made.deliver(OK)
+
+    async def ask(backend: Backend, method: bytes) -> None:
+        headers = [(b"te", b"trailers"), (b"keep-alive", b"1")]
+        async with backend.upstream.ask(method, b"/", headers, body_of(), head=b"x-a: 1\r\n") as e:
+            await e.body.read()
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", [FakeTransport.lose, FakeTransport.deliver_eof])
+def test_a_connection_that_ended_while_it_was_idle_is_not_used(how):
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        how(backend.made[0])
+        assert await served(backend, b"POST") == 1
 
     run_on_clock(main())
 
@@ -265,14 +431,50 @@ def test_a_connection_that_its_server_will_close_is_not_kept(wire):
     run_on_clock(main())
 
 
-def test_head_has_an_answer_without_a_body():
+BODILESS = [
+    (b"HEAD", OK[:-2]),
+    (b"HEAD", OK[:-2].replace(b": 2", b": 0")),
+    (b"HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    (b"HEAD", b"HTTP/1.1 200 OK\r\n\r\n"),
+    (b"HEAD", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n"),
+    (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize(("method", "wire"), BODILESS)
+def test_an_answer_without_a_body_ends_with_its_head_and_the_connection_is_used_again(method, wire):
+    async def main() -> None:
+        backend = Backend()
+        for _ in range(3):
+            async with asyncio.TaskGroup() as group:
+                calling = group.create_task(call(backend, method))
+                await settle()
+                backend.made[0].deliver(wire)
+            assert calling.result() == (int(wire[9:12]), b"")
+        assert await served(backend) == 0
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        OK,
+        OK[:-2] + OK,
+        OK[:-2].replace(b": 2", b": 2\r\nConnection: close"),
+        b"HTTP/1.0 200 OK\r\n\r\n",
+    ],
+)
+def test_a_connection_is_not_used_again_when_head_was_answered_with_more_than_a_head(wire):
     async def main() -> None:
         backend = Backend()
         async with asyncio.TaskGroup() as group:
             calling = group.create_task(call(backend, b"HEAD"))
             await settle()
-            backend.made[0].deliver(OK[:-2])
+            backend.made[0].deliver(wire)
         assert calling.result() == (200, b"")
+        assert await served(backend) == 1
 
     run_on_clock(main())
 
@@ -314,7 +516,7 @@ def test_a_body_that_arrives_in_pieces_is_passed_on_in_pieces(declared_bytes):
 
 
 @pytest.mark.parametrize("stuck_in", ["reading", "writing"])
-def test_an_answer_that_comes_early_ends_the_sending(stuck_in):
+def test_an_answer_that_ends_before_the_body_is_sent_ends_the_sending(stuck_in):
     async def main() -> None:
         backend = Backend()
         body = body_of(b"abc", complete=False)
@@ -328,6 +530,92 @@ def test_an_answer_that_comes_early_ends_the_sending(stuck_in):
             backend.made[0].deliver(OK)
         assert calling.result() == (200, b"ok")
         assert backend.made[0].closing
+        body.feed(b"more")
+        assert b"more" not in backend.made[0].written
+
+    run_on_clock(main())
+
+
+def test_a_server_may_answer_while_the_body_is_still_being_sent():
+    async def main() -> None:
+        backend = Backend()
+        body = body_of(b"abc", complete=False)
+        async with asyncio.TaskGroup() as group:
+            calling = group.create_task(call(backend, b"POST", body))
+            await settle()
+            made = backend.made[0]
+            made.deliver(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            await settle()
+            made.written.clear()
+            body.feed(b"def")
+            body.end()
+            assert made.written == b"3\r\ndef\r\n0\r\n\r\n"
+            made.deliver(b"3\r\ndef\r\n0\r\nX-Trailer: a\r\n\r\n")
+        assert calling.result() == (200, b"abcdef")
+        assert not made.closing
+
+    run_on_clock(main())
+
+
+def test_a_server_that_reads_slowly_makes_the_sender_wait():
+    async def main() -> None:
+        backend = Backend()
+        valve = Valve()
+        body = Body(valve, None)
+        async with asyncio.TaskGroup() as group:
+            calling = group.create_task(call(backend, b"POST", body))
+            await settle()
+            made = backend.made[0]
+            made.full = True
+            for piece in (b"now", b"later", bytes(HIGH_WATER_BYTES)):
+                body.feed(piece)
+            assert made.written.endswith(b"3\r\nnow\r\n")
+            assert valve.paused
+            made.drain()
+            assert b"5\r\nlater\r\n" in made.written
+            assert not valve.paused
+            body.end()
+            assert made.written.endswith(b"0\r\n\r\n")
+            made.deliver(OK)
+        assert calling.result() == (200, b"ok")
+
+    run_on_clock(main())
+
+
+class File:
+    """A payload in pieces; counts those that were taken."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.size_bytes = sum(map(len, pieces))
+        self.taken = 0
+        self._pieces = pieces
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self.taken += 1
+            yield piece
+
+
+def test_a_payload_in_a_file_is_read_as_fast_as_the_server_reads_it():
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        file = File(b"abc", b"def", b"ghi")
+        async with asyncio.TaskGroup() as group:
+            made = backend.made[0]
+            made.full = True
+            asking = group.create_task(ask(backend, Outgoing(file)))
+            await settle()
+            assert file.taken == 0
+            made.drain()
+            assert file.taken == 3
+            assert made.written.endswith(b"content-length: 9\r\n\r\nabcdefghi")
+            made.deliver(OK)
+        assert asking.result() == b"ok"
+
+    async def ask(backend: Backend, body: Outgoing) -> bytes:
+        async with backend.upstream.ask(b"POST", b"/invoke", (), body) as exchange:
+            return await exchange.body.read()
 
     run_on_clock(main())
 
@@ -348,6 +636,43 @@ def test_a_server_that_goes_away_while_it_is_sent_to_is_a_failure(stuck_in):
 
     async def fails(backend: Backend, body: Body) -> None:
         with pytest.raises(NoAnswer):
+            await call(backend, b"POST", body)
+
+    run_on_clock(main())
+
+
+def test_a_body_that_grows_too_large_ends_the_call():
+    async def main() -> None:
+        backend = Backend()
+        body = body_of(b"abc", complete=False)
+        body.set_limit(5)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(backend, body))
+            await settle()
+            body.feed(b"def")
+        assert backend.made[0].aborted
+
+    async def fails(backend: Backend, body: Body) -> None:
+        with pytest.raises(EntityTooLarge):
+            await call(backend, b"POST", body)
+
+    run_on_clock(main())
+
+
+def test_a_client_that_stops_sending_breaks_off_an_answer_that_has_begun():
+    async def main() -> None:
+        backend = Backend()
+        body = body_of(b"abc", complete=False)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails(backend, body))
+            await settle()
+            backend.made[0].deliver(b"HTTP/1.1 200 OK\r\n\r\nabc")
+            await settle()
+            body.fail(RequestTimeout())
+        assert backend.made[0].aborted
+
+    async def fails(backend: Backend, body: Body) -> None:
+        with pytest.raises(RequestTimeout):
             await call(backend, b"POST", body)
 
     run_on_clock(main())
