@@ -21,6 +21,7 @@ from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import ROOT, V1, V2, Cgroups, Freezer, find_cgroups
 from anyfc.sandbox.choice import gives_up_rights_early
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
+from anyfc.sandbox.network import Network
 from anyfc.sandbox.process import Process, Sandbox, open_sandbox
 
 UID = 64321
@@ -109,7 +110,7 @@ class Boxes:
         return Box(**given | settings)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Process]:
+    async def open(self, network: Network | None = None) -> AsyncIterator[Process]:
         box = self.make_box()
         walls = box.scratch is None
         program = build_program(
@@ -121,15 +122,15 @@ class Boxes:
             temporary="/tmp" if walls else f"{box.scratch}/tmp",
             modules=None,
         )
-        async with self.sandbox.open(self.interpreter, box, program) as process:
+        async with self.sandbox.open(self.interpreter, box, program, network) as process:
             try:
                 yield process
             finally:
                 os.close(process.log)
 
     @asynccontextmanager
-    async def start(self) -> AsyncIterator[Started]:
-        async with self.open() as process, open_channel(process.channel) as channel:
+    async def start(self, network: Network | None = None) -> AsyncIterator[Started]:
+        async with self.open(network) as process, open_channel(process.channel) as channel:
             await channel.hello()
             yield Started(process, channel)
 

@@ -1,7 +1,7 @@
 """Networks: a network namespace for each custom-runtime instance, and connections into it.
 
-Making one takes 6 ms, most of them in Python; so some are made before they are needed, and taking
-one of those takes 0.02 ms. A connection into one takes 0.4 ms more than one to the host's loopback.
+Making one takes 7 ms and 300 KiB of the kernel's memory; taking one that was made before it was
+needed takes 0.02 ms. Connecting into one takes 0.2 ms, most of them to wake the thread that enters.
 """
 
 import asyncio
