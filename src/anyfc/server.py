@@ -79,6 +79,8 @@ class Server:
     level: Level
     reasons: list[str]  # why it is not a stronger level
     freezer: bool
+    own_networks: bool  # instances of custom runtimes have each their own
+    network_notes: list[str]
     interpreters: list[Interpreter]
 
 
@@ -107,7 +109,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 sandbox.level,
                 network_range=IPv4Network(config.network_range),
                 spares=config.spare_networks,
-            ) as (networks, network_reasons),
+            ) as (networks, network_notes),
         ):
             catalog, routes = Catalog(), Routes()
             functions = Functions(database, catalog)
@@ -133,7 +135,9 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 server_start_s=config.server_start_s,
             )
             async with open_scheduler(
-                _policy(config), _opener(specs, sandbox, networks, logs)
+                _policy(config),
+                _opener(specs, sandbox, networks, logs),
+                host_port=_host_port if networks is None else lambda function: None,
             ) as scheduler:
                 catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
                 parts = Parts(
@@ -189,6 +193,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                                 level=sandbox.level,
                                 reasons=reasons,
                                 freezer=sandbox.cgroups is not None,
+                                own_networks=networks is not None,
+                                network_notes=network_notes,
                                 interpreters=interpreters,
                             )
                         finally:
@@ -266,6 +272,10 @@ def _announce(function: Function, interpreters: list[Interpreter]) -> None:
                 "runs_on": explain(function.runtime, interpreters),
             },
         )
+
+
+def _host_port(function: Function) -> int | None:
+    return function.custom.port if function.custom else None
 
 
 def _opener(

@@ -27,6 +27,7 @@ from anyfc.identity.trigger import Granted, authorise
 from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Jwt
 from anyfc.model.invocation import Invocation, Payload, Report, Returned
+from anyfc.runtime.frame import BadFrame
 from anyfc.runtime.table import CUSTOM
 from anyfc.scheduler.lease import Scheduler
 from anyfc.store.catalog import Catalog
@@ -208,7 +209,10 @@ async def _read_event(report: Report) -> Response:
 async def _read_wsgi(report: Report) -> Response:
     if not isinstance(report.result, Returned):
         return _failure()
-    return await read_answer(report.result.body)
+    try:
+        return await read_answer(report.result.body)
+    except BadFrame:  # the bootstrap would not say this: user code has taken its place
+        return _failure()
 
 
 def _failure() -> Response:

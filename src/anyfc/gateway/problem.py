@@ -5,7 +5,7 @@ from random import getrandbits
 
 import msgspec
 
-from anyfc.errors import FunctionComputeError
+from anyfc.errors import FunctionComputeError, Unauthorized
 from anyfc.web.message import Response
 
 
@@ -24,11 +24,14 @@ def describe(problem: FunctionComputeError, request_id: str) -> Response:
         "ErrorCode": problem.code,
         "ErrorMessage": problem.message,
     }
+    headers = [
+        (b"Content-Type", b"application/json"),
+        (b"X-Fc-Request-Id", request_id.encode()),
+    ]
+    if isinstance(problem, Unauthorized):
+        headers.append((b"WWW-Authenticate", problem.challenge.encode()))
     return Response(
         status=problem.status,
-        headers=(
-            (b"Content-Type", b"application/json"),
-            (b"X-Fc-Request-Id", request_id.encode()),
-        ),
+        headers=headers,
         body=msgspec.json.encode(content),
     )

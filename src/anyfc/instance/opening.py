@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
+from anyfc.errors import FunctionNotStarted
 from anyfc.instance.output import Output
 from anyfc.instance.spec import Spec
 from anyfc.runtime.builtin import Builtin, open_builtin
 from anyfc.runtime.custom import Connect, Custom, open_custom
-from anyfc.sandbox.loopback import LOOPBACK, connect_loopback
+from anyfc.sandbox.loopback import LOOPBACK, connect_loopback, is_taken
 from anyfc.sandbox.network import Network, Networks
 from anyfc.sandbox.process import Process
 
@@ -17,9 +18,14 @@ from anyfc.sandbox.process import Process
 async def take_network(spec: Spec, networks: Networks | None) -> AsyncIterator[Network | None]:
     """Yield a network of its own for an instance that listens, where there are any.
 
-    Raises SandboxFailed.
+    Raises SandboxFailed; FunctionNotStarted if its port of the host is somebody else's.
     """
     if spec.server is None or networks is None:
+        if spec.server is not None and await is_taken(spec.server.port):
+            raise FunctionNotStarted(
+                f"port {spec.server.port} of this machine is in use by another program, and "
+                "instances have no network of their own here (`anyfc doctor` says why)"
+            )
         yield None
         return
     network = await networks.take()

@@ -16,3 +16,12 @@ async def connect_loopback(port: int) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+async def is_taken(port: int) -> bool:
+    """Whether some program listens on a port of this machine."""
+    try:
+        (await connect_loopback(port)).close()
+    except OSError:
+        return False
+    return True

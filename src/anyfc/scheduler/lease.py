@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -71,8 +71,15 @@ class Lease:
 class Scheduler:
     """Decides which instance serves whom, and how many there are."""
 
-    def __init__(self, policy: Policy, open_instance: Open, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        open_instance: Open,
+        group: asyncio.TaskGroup,
+        host_port: Callable[[Function], int | None],
+    ) -> None:
         self._policy = policy
+        self._host_port = host_port
         self._open = open_instance
         self._group = group
         self._limits = Limits(
@@ -90,7 +97,7 @@ class Scheduler:
 
         Entering gives the instance, or the failure of the initializer of the one that was started
         for this caller. Raises ResourceExhausted, ServerStopping, and what keeps instances from
-        starting: StoreUnavailable, InternalServerError, CAExited, CAFileNotFound, FunctionNotStarted.
+        starting: StoreUnavailable, InternalServerError, StartFailed.
         """
         pool = self._pools.get(version)
         if pool is None:
@@ -102,8 +109,9 @@ class Scheduler:
                 grow=self._grow,
                 idled=self._idled.set,
                 saturated=lambda pool: (
-                    not pool.starting and self._limits.room(pool.function.name) <= 0
+                    not pool.starting and self._limits.room(pool.function.name, pool.port) <= 0
                 ),
+                port=self._host_port(function),
                 max_waiting=self._policy.max_waiting,
                 wait_s=self._policy.wait_s,
             )
@@ -138,25 +146,30 @@ class Scheduler:
     # --- starting ---
 
     def _grow(self, pool: Pool) -> None:
-        name = pool.function.name
+        name, port = pool.function.name, pool.port
         waiting, starting = len(pool.waiting), pool.starting
-        if waiting > starting * pool.capacity and self._limits.room_is_with_others(name):
-            self._make_room(name)
-        room = self._limits.room(name)
+        if waiting > starting * pool.capacity:
+            if self._limits.port_is_taken(port):
+                self._make_room([p for p in self._pools.values() if p.port == port])
+            elif self._limits.room_is_with_others(name):
+                self._make_room([p for p in self._pools.values() if p.function.name != name])
+        room = self._limits.room(name, port)
         for _ in range(
             starts(waiting=waiting, starting=starting, room=room, capacity=pool.capacity)
         ):
-            self._limits.take(name)
+            self._limits.take(name, port)
             pool.starting += 1
             self._group.create_task(self._live(pool), name=f"instance of {name}")
 
-    def _make_room(self, name: str) -> None:
-        """At the ceiling: another function's instance that was idle longest goes."""
-        idle = [
-            pool.idle[0]
-            for pool in self._pools.values()
-            if pool.idle and pool.function.name != name
-        ]
+    def _grow_waiting(self) -> None:
+        """An instance has gone, or is idle and may go: perhaps others can have theirs now."""
+        if not self._closing:
+            for waiting in [pool for pool in self._pools.values() if pool.waiting]:
+                self._grow(waiting)
+
+    def _make_room(self, pools: Iterable[Pool]) -> None:
+        """Nothing more can be started: of these, the instance that was idle longest goes."""
+        idle = [pool.idle[0] for pool in pools if pool.idle]
         if idle:
             oldest = min(idle, key=lambda member: member.idle_since)
             oldest.pool.retire(oldest)
@@ -199,11 +212,9 @@ class Scheduler:
             failed(failure_of_ours)
         finally:
             started()
-            self._limits.give_back(pool.function.name)
+            self._limits.give_back(pool.function.name, pool.port)
             self._forget_empty(pool)
-            if not self._closing:
-                for waiting in [other for other in self._pools.values() if other.waiting]:
-                    self._grow(waiting)
+            self._grow_waiting()
 
     @asynccontextmanager
     async def _start_turn_for(self, pool: Pool) -> AsyncIterator[Callable[[], None] | None]:
@@ -242,12 +253,16 @@ class Scheduler:
     # --- tending ---
 
     async def freeze_idle(self) -> None:
-        """Freeze what has been idle for a moment. Sleeps when there is nothing to freeze."""
+        """Freeze what has been idle for a moment, or let it go where others need its place.
+
+        Sleeps when nothing has become idle.
+        """
         grace_s = self._policy.freeze_after_s
         while True:
             await self._idled.wait()
             self._idled.clear()
             await asyncio.sleep(grace_s)
+            self._grow_waiting()
             now = self._loop.time()
             for pool in list(self._pools.values()):
                 for member in reversed(pool.idle):
@@ -288,10 +303,18 @@ class Scheduler:
 
 
 @asynccontextmanager
-async def open_scheduler(policy: Policy, open_instance: Open) -> AsyncIterator[Scheduler]:
-    """Yield a scheduler; leaving stops all instances and waits until they are gone."""
+async def open_scheduler(
+    policy: Policy,
+    open_instance: Open,
+    *,
+    host_port: Callable[[Function], int | None] = lambda function: None,
+) -> AsyncIterator[Scheduler]:
+    """Yield a scheduler; leaving stops all instances and waits until they are gone.
+
+    `host_port` names the port of the host's own network that instances of a function listen on.
+    """
     async with asyncio.TaskGroup() as group:
-        scheduler = Scheduler(policy, open_instance, group)
+        scheduler = Scheduler(policy, open_instance, group, host_port)
         async with asyncio.TaskGroup() as tending:
             tasks = [
                 tending.create_task(scheduler.freeze_idle(), name="freeze"),

@@ -57,8 +57,10 @@ class Pool:
         saturated: Callable[["Pool"], bool],
         max_waiting: int,
         wait_s: float,
+        port: int | None = None,
     ) -> None:
         self.function = function
+        self.port = port  # of the host, which only one instance at a time can listen on
         self.version = version
         self.capacity = function.instance_concurrency
         self.idle: list[Member] = []  # the most recently used last

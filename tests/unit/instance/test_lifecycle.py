@@ -10,10 +10,11 @@ from clock import run_on_clock, settle
 from fake_instances import make_function
 
 from anyfc.instance import lifecycle
-from anyfc.instance.lifecycle import Instance, StartFailed, State, collect, open_instance
+from anyfc.instance.lifecycle import InitializerFailed, Instance, State, collect, open_instance
 from anyfc.instance.spec import Spec
 from anyfc.model.function import Hook
 from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut
+from anyfc.runtime import builtin
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_STOP, Answer
 from anyfc.sandbox.zygote import SandboxFailed
@@ -114,7 +115,7 @@ class FakeSandbox:
         self.left = False
 
     @asynccontextmanager
-    async def open(self, interpreter, box, program):
+    async def open(self, interpreter, box, program, network):
         try:
             yield self.process
         finally:
@@ -149,11 +150,18 @@ class World:
             finally:
                 self.channel.close()
 
-        monkeypatch.setattr(lifecycle, "open_channel", open_fake)
+        monkeypatch.setattr(builtin, "open_channel", open_fake)
 
     @asynccontextmanager
     async def open(self, start_s=30.0):
-        spec = Spec(id="c-1", function=self.function, interpreter=None, box=None, program={})
+        spec = Spec(
+            id="c-1",
+            function=self.function,
+            interpreter=None,
+            box=None,
+            program={},
+            start_s=start_s,
+        )
 
         def born():
             self.born += 1
@@ -162,8 +170,8 @@ class World:
             async with open_instance(
                 spec,
                 self.sandbox,
+                None,
                 self.logs,
-                start_s=start_s,
                 new_request_id=lambda: "hook",
                 born=born,
             ) as instance:
@@ -550,7 +558,7 @@ def test_the_initializer_runs_once_after_the_process_is_up(play):
 def test_an_initializer_that_raises_ends_the_instance_with_its_words(play):
     async def body(world):
         world.channel.script[INITIALIZE] = raised
-        with pytest.raises(StartFailed) as caught:
+        with pytest.raises(InitializerFailed) as caught:
             async with world.open():
                 pass
         assert caught.value.result.body == b"{}"
@@ -563,7 +571,7 @@ def test_an_initializer_that_raises_ends_the_instance_with_its_words(play):
 def test_an_initializer_that_takes_too_long_ends_the_instance(play):
     async def body(world):
         world.channel.script[INITIALIZE] = never
-        with pytest.raises(StartFailed) as caught:
+        with pytest.raises(InitializerFailed) as caught:
             async with world.open():
                 pass
         message = json.loads(caught.value.result.body)["errorMessage"]
@@ -579,7 +587,7 @@ def test_an_initializer_that_ends_the_process_is_told_as_that(play):
             await never()
 
         world.channel.script[INITIALIZE] = die
-        with pytest.raises(StartFailed) as caught:
+        with pytest.raises(InitializerFailed) as caught:
             async with world.open():
                 pass
         message = json.loads(caught.value.result.body)["errorMessage"]

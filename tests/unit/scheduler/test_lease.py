@@ -7,7 +7,7 @@ from clock import run_on_clock, settle
 from fake_instances import World, change, make_function, make_policy, version_of
 
 from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping, StoreUnavailable
-from anyfc.instance.lifecycle import StartFailed
+from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.function import Code
 from anyfc.model.invocation import InitializationFailed
 from anyfc.sandbox.zygote import SandboxFailed
@@ -45,14 +45,16 @@ async def call(scheduler, function=F):
         return instance
 
 
-def scenario(**policy):
+def scenario(*, host_port=lambda function: None, **policy):
     """Run a test with a scheduler and a world of fake instances; nothing may be left at the end."""
 
     def wrap(body):
         def run():
             async def main():
                 world = World()
-                async with open_scheduler(make_policy(**policy), world.open) as scheduler:
+                async with open_scheduler(
+                    make_policy(**policy), world.open, host_port=host_port
+                ) as scheduler:
                     await body(scheduler, world)
                 assert world.live == world.starting == []
                 assert len(asyncio.all_tasks()) == 1
@@ -169,7 +171,7 @@ async def test_a_failing_initializer_reaches_one_caller_and_the_next_gets_a_new_
     world.starting[0].finish()
     world.starting[1].process.set_result(None)
     await settle()
-    world.starting[0].fail(StartFailed(FAILURE))
+    world.starting[0].fail(InitializerFailed(FAILURE))
     await settle()
     assert {first.got, second.got} == {world.instances[0], FAILURE}
     await first.leave()
@@ -186,7 +188,7 @@ async def test_an_initializer_that_always_fails_reaches_every_caller_once(schedu
     await settle()
     for number in range(3):
         assert sum(caller.got is FAILURE for caller in callers) == number
-        world.starting[0].fail(StartFailed(FAILURE))
+        world.starting[0].fail(InitializerFailed(FAILURE))
         await settle()
     assert len(world.starts) == 3
     for caller in callers:
@@ -617,3 +619,41 @@ def test_being_cancelled_ends_everything_too():
             await callers[0].task
 
     run_on_clock(main())
+
+
+@scenario(host_port=lambda function: 9000)
+async def test_on_a_port_of_the_host_one_instance_at_a_time_listens(scheduler, world):
+    first = Caller(scheduler)
+    await settle()
+    second, other = Caller(scheduler), Caller(scheduler, G)
+    await settle()
+    assert len(world.live) == 1
+    assert (second.got, other.got) == (None, None)
+    await first.leave()
+    await settle()
+    assert second.got is not None
+    assert other.got is None
+    await second.leave()
+    await asyncio.sleep(0.1)
+    assert other.got.function is G
+    assert len(world.live) == 1
+    await other.leave()
+
+
+@scenario(host_port=lambda function: 9000)
+async def test_an_idle_instance_gives_its_port_up_for_another_function(scheduler, world):
+    await call(scheduler)
+    assert (await call(scheduler, G)).function is G
+    assert [instance.function for instance in world.live] == [G]
+
+
+@scenario(max_instances=1)
+async def test_who_waits_at_the_ceiling_gets_the_place_of_what_becomes_idle(scheduler, world):
+    busy = Caller(scheduler)
+    await settle()
+    waiting = Caller(scheduler, G)
+    await settle()
+    await busy.leave()
+    await asyncio.sleep(0.1)
+    assert waiting.got.function is G
+    await waiting.leave()

@@ -42,3 +42,13 @@ def test_the_counts_are_those_of_a_list(steps):
             there.remove(name)
         for each in "fgh":
             assert limits.room(each) == min(6 - len(there), 4 - there.count(each))
+
+
+def test_a_port_of_the_host_has_room_for_one():
+    limits = Limits(in_all=5, per_function=5)
+    assert limits.room("f", 9000) == 1
+    limits.take("f", 9000)
+    assert [limits.room("f", 9000), limits.room("g", 9000), limits.room("g", 8080)] == [0, 0, 1]
+    assert limits.room("g") == 4
+    limits.give_back("f", 9000)
+    assert limits.room("g", 9000) == 1

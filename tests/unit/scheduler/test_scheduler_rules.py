@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping
-from anyfc.instance.lifecycle import StartFailed
+from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.invocation import InitializationFailed
 from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.lease import open_scheduler
@@ -124,7 +124,7 @@ class Rules(RuleBasedStateMachine):
     @rule(data=st.data(), ours=st.booleans())
     def fail_to_start(self, data, ours):
         failure = InitializationFailed(body=b"{}")
-        error = SandboxFailed("why") if ours else StartFailed(failure)
+        error = SandboxFailed("why") if ours else InitializerFailed(failure)
         self.pick(data, self.world.starting).fail(error)
         self.settle()
 
