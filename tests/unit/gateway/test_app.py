@@ -9,12 +9,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from calls import Sent, make_body
+from calls import make_request as make_plain_request
 from clock import run_on_clock
+from routed import make_domain, make_routes, make_trigger
 
 from anyfc.errors import FunctionNotFound, InvalidAccessKeyID, InvalidArgument, RequestTimeout
-from anyfc.gateway.app import Gateway, new_request_id
+from anyfc.gateway.app import Gateway
+from anyfc.gateway.door import Door, Doors
+from anyfc.gateway.problem import new_request_id
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
+from anyfc.model.domain import Route
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.web.message import Body, PeerLost, Request, Response
 from anyfc.web.upstream import UpstreamFailed
@@ -23,6 +29,11 @@ NOW = 1_750_000_000.0
 INVOCATION = b"/2023-03-30/functions/f/invocations"
 FUNCTION = b"/2023-03-30/functions/f"
 ROLE_KEY = "of-a-role"
+TRIGGER_HOST = b"f-abcdefghij.cn-hangzhou.fcapp.localhost"
+ROUTED = (
+    make_trigger("f"),
+    make_domain("shop.example.com", Route(path="/a", function="f")),
+)
 
 
 class Keys:
@@ -33,37 +44,25 @@ class Keys:
         return AccessKey(Caller("1", access_key_id, role), b"secret")
 
 
-class Valve:
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
-class Sent:
-    def __init__(self) -> None:
-        self.started = False
-        self.response = Response(status=0)
-
-    async def send(self, response: Response) -> None:
-        assert not self.started
-        self.started = True
-        self.response = response
-
-
-class Doors:
-    """Both doors: keeps what came through, and does what the test says."""
+class Parts:
+    """All that is behind the gateway: keeps what came through, and does what the test says."""
 
     def __init__(self, act: Callable[[Any], Any]) -> None:
         self.act = act
         self.invoked: list[tuple[str, bytes]] = []
+        self.called: list[tuple[str, Door]] = []
         self.forwarded: list[tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = []
         self.status = 200
         self.headers = [(b"Server", b"x"), (b"Date", b"x"), (b"Connection", b"close"), (b"A", b"b")]
-        self.body = Body(Valve(), 2)
-        self.body.feed(b"ok")
-        self.body.end()
+        self.body = make_body(b"ok", declared_bytes=2)
 
-    async def handle(self, request: Request, reply: Any, request_id: str, name: bytes) -> None:
-        self.invoked.append((request_id, name))
+    async def handle(
+        self, request: Request, reply: Any, request_id: str, where: bytes | Door
+    ) -> None:
+        if isinstance(where, Door):
+            self.called.append((request_id, where))
+        else:
+            self.invoked.append((request_id, where))
         await self.act(reply)
 
     @asynccontextmanager
@@ -81,12 +80,16 @@ async def succeed(reply: Any) -> None:
 
 
 def make_request(
-    method: bytes, target: bytes, *, key: str = "key", headers: Any = (), signed: bool = True
+    method: bytes,
+    target: bytes,
+    *,
+    key: str = "key",
+    headers: Any = (),
+    signed: bool = True,
+    host: bytes = b"h",
 ) -> Request:
-    body = Body(Valve(), 0)
-    body.end()
     lines = [
-        (b"host", b"h"),
+        (b"host", host),
         (b"x-acs-date", format_date(NOW).encode()),
         (b"x-acs-content-sha256", hashlib.sha256(b"").hexdigest().encode()),
         *headers,
@@ -94,24 +97,17 @@ def make_request(
     if signed:
         value = sign(method, target, lines, access_key_id=key, access_key_secret="secret")
         lines.append((b"authorization", value))
-    return Request(
-        method=method,
-        target=target,
-        headers=lines,
-        fields=dict(lines),
-        body=body,
-        keep_alive=True,
-        peer="192.0.2.1",
-    )
+    return make_plain_request(method, target, lines)
 
 
-def serve(request: Request, act: Callable[[Any], Any] = succeed) -> tuple[Doors, Response]:
-    async def main() -> tuple[Doors, Response]:
-        doors = Doors(act)
-        gateway: Any = Gateway(doors, doors, Keys(), now=lambda: NOW)  # type: ignore[arg-type]
+def serve(request: Request, act: Callable[[Any], Any] = succeed) -> tuple[Parts, Response]:
+    async def main() -> tuple[Parts, Response]:
+        parts: Any = Parts(act)
+        doors = Doors(make_routes(*ROUTED), region="cn-hangzhou")
+        gateway: Any = Gateway(parts, parts, doors, parts, Keys(), now=lambda: NOW)
         reply = Sent()
         await gateway.handle(request, reply)
-        return doors, reply.response
+        return parts, reply.response
 
     return run_on_clock(main())
 
@@ -132,9 +128,9 @@ def test_request_ids_are_of_the_form_that_the_cloud_uses_and_differ():
 
 
 def test_an_invocation_takes_the_short_way():
-    doors, response = serve(make_request(b"POST", INVOCATION + b"?qualifier=LATEST"))
-    assert [name for _, name in doors.invoked] == [b"f"]
-    assert doors.forwarded == []
+    parts, response = serve(make_request(b"POST", INVOCATION + b"?qualifier=LATEST"))
+    assert [name for _, name in parts.invoked] == [b"f"]
+    assert parts.forwarded == []
     assert response.body == b"invoked"
 
 
@@ -151,16 +147,16 @@ def test_an_invocation_takes_the_short_way():
     ],
 )
 def test_all_else_is_passed_on_as_it_came(method, target):
-    doors, response = serve(make_request(method, target))
-    assert [(m, t) for m, t, _ in doors.forwarded] == [(method, target)]
-    assert doors.invoked == []
+    parts, response = serve(make_request(method, target))
+    assert [(m, t) for m, t, _ in parts.forwarded] == [(method, target)]
+    assert parts.invoked == []
     assert response.status == 200
 
 
 def test_what_is_passed_on_carries_our_request_id_and_not_the_callers():
     request = make_request(b"GET", FUNCTION, headers=[(b"x-fc-request-id", b"mine")])
-    doors, _ = serve(request)
-    ids = [value for name, value in doors.forwarded[0][2] if name == b"x-fc-request-id"]
+    parts, _ = serve(request)
+    ids = [value for name, value in parts.forwarded[0][2] if name == b"x-fc-request-id"]
     assert len(ids) == 1
     assert ids != [b"mine"]
 
@@ -186,15 +182,47 @@ def test_the_answer_to_head_keeps_its_length():
     ],
 )
 def test_nobody_gets_in_without_a_signature(target, settings, error):
-    doors, response = serve(make_request(b"POST", target, **settings))
+    parts, response = serve(make_request(b"POST", target, **settings))
     assert error_in(response) == error
-    assert not doors.invoked
-    assert not doors.forwarded
+    assert not parts.invoked
+    assert not parts.forwarded
 
 
 def test_code_addresses_carry_a_signature_of_their_own():
-    doors, _ = serve(make_request(b"GET", b"/anyfc/code/x?signature=y", signed=False))
-    assert len(doors.forwarded) == 1
+    parts, _ = serve(make_request(b"GET", b"/anyfc/code/x?signature=y", signed=False))
+    assert len(parts.forwarded) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        (TRIGGER_HOST, b"/"),
+        (TRIGGER_HOST, INVOCATION),
+        (TRIGGER_HOST, FUNCTION),
+        (TRIGGER_HOST, b"/anyfc/code/x?signature=y"),
+        (b"shop.example.com:80", b"/a"),
+        (b"h", b"/proxy/f/a"),
+    ],
+)
+def test_an_http_call_goes_to_its_function_whoever_sends_it_and_whatever_its_path(host, target):
+    parts, response = serve(make_request(b"POST", target, host=host, signed=False))
+    assert [door.function for _, door in parts.called] == ["f"]
+    assert (parts.invoked, parts.forwarded) == ([], [])
+    assert response.body == b"invoked"
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "error"),
+    [
+        (b"no-trigger.cn-hangzhou.fcapp.localhost", INVOCATION, (404, "TriggerNotFound")),
+        (b"shop.example.com", INVOCATION, (404, "DomainRouteNotFound")),
+        (b"h", b"/proxy/g/", (404, "TriggerNotFound")),
+    ],
+)
+def test_an_address_that_leads_to_no_function_does_not_lead_to_the_api(host, target, error):
+    parts, response = serve(make_request(b"POST", target, host=host))
+    assert error_in(response) == error
+    assert (parts.called, parts.invoked, parts.forwarded) == ([], [], [])
 
 
 @pytest.mark.parametrize(
@@ -209,8 +237,8 @@ def test_code_addresses_carry_a_signature_of_their_own():
     ],
 )
 def test_a_functions_role_may_invoke_and_look_and_change_nothing(method, target, passes):
-    doors, response = serve(make_request(method, target, key=ROLE_KEY))
-    assert bool(doors.invoked or doors.forwarded) is passes
+    parts, response = serve(make_request(method, target, key=ROLE_KEY))
+    assert bool(parts.invoked or parts.forwarded) is passes
     if not passes:
         assert error_in(response) == (403, "AccessDenied")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calls import Sent, make_body, make_request
 from clock import run_on_clock
 from fake_instances import make_function
 from transport import read_responses
@@ -38,30 +39,13 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.store.catalog import Catalog
-from anyfc.web.message import Body, Request, Response
+from anyfc.web.message import Response
 
 ID = "1-65d71219-15d63510-fecf237c590c"
 CODE = Code(digest="00", checksum="123", size_bytes=9)
 FUNCTION = make_function("f", code=CODE)
 SYNC_BYTES = 1024 * 1024
 ASYNC_BYTES = 1024
-
-
-class Valve:
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
-class Sent:
-    """A reply that keeps its response."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self.response = Response(status=0)
-
-    async def send(self, response: Response) -> None:
-        self.started = True
-        self.response = response
 
 
 class OneInstance:
@@ -116,19 +100,12 @@ def call(
             sync_body_bytes=SYNC_BYTES,
             async_body_bytes=ASYNC_BYTES,
         )
-        body = Body(Valve(), None if pieces else len(payload))
+        body = make_body(complete=False, declared_bytes=None if pieces else len(payload))
         claimed = digest or hashlib.sha256(payload).hexdigest().encode()
         headers = [(b"x-acs-content-sha256", claimed)]
         headers += [(key.replace("_", "-").encode(), value) for key, value in fields.items()]
-        request = Request(
-            method=b"POST",
-            target=b"/" + name + (b"?" + query if query else b""),
-            headers=headers,
-            fields=dict(headers),
-            body=body,
-            keep_alive=True,
-            peer="192.0.2.1",
-        )
+        target = b"/" + name + (b"?" + query if query else b"")
+        request = make_request(b"POST", target, headers, body=body)
         reply = Sent()
 
         async def arrive() -> None:
