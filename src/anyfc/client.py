@@ -1,7 +1,7 @@
 """The public API as Python calls: signed requests out, JSON, bytes or an ApiError back.
 
 Functions travel as the JSON objects of the API, because that is what the API's documentation
-describes and what scripts want to see.
+describes and what scripts want to see. One module because it is one API, and one class to call it.
 """
 
 import base64
@@ -129,14 +129,7 @@ class Client:
 
     def list_functions(self, *, prefix: str = "", page: int = 100) -> Iterator[Json]:
         """Yield every function in the order of names, asking for `page` of them at a time."""
-        token = ""
-        while True:
-            query = _given(prefix=prefix, limit=str(page), nextToken=token)
-            answer = self._json("GET", _path("functions"), query=query)
-            yield from answer.get("functions") or []
-            token = answer.get("nextToken") or ""
-            if not token:
-                return
+        return self._list(_path("functions"), "functions", prefix, page)
 
     def get_function_code(self, name: str, *, qualifier: str = "") -> Json:
         """Return `url`, where the code can be fetched without a signature, and `checksum`."""
@@ -151,6 +144,41 @@ class Client:
 
     def enable_invocation(self, name: str) -> None:
         self._json("POST", _path("functions", name, "invoke", "enable"))
+
+    def create_trigger(self, function: str, settings: Json) -> Json:
+        """Create a trigger; of an HTTP trigger, `httpTrigger.urlInternet` is the address."""
+        return self._json("POST", _path("functions", function, "triggers"), settings)
+
+    def update_trigger(self, function: str, name: str, settings: Json) -> Json:
+        """Change the settings that are given; all others stay as they are."""
+        return self._json("PUT", _path("functions", function, "triggers", name), settings)
+
+    def get_trigger(self, function: str, name: str) -> Json:
+        return self._json("GET", _path("functions", function, "triggers", name))
+
+    def delete_trigger(self, function: str, name: str) -> None:
+        self._send("DELETE", _path("functions", function, "triggers", name))
+
+    def list_triggers(self, function: str, *, prefix: str = "", page: int = 100) -> Iterator[Json]:
+        """Yield every trigger of a function in the order of names, `page` of them at a time."""
+        return self._list(_path("functions", function, "triggers"), "triggers", prefix, page)
+
+    def create_custom_domain(self, settings: Json) -> Json:
+        return self._json("POST", _path("custom-domains"), settings)
+
+    def update_custom_domain(self, name: str, settings: Json) -> Json:
+        """Change the settings that are given; all others stay as they are."""
+        return self._json("PUT", _path("custom-domains", name), settings)
+
+    def get_custom_domain(self, name: str) -> Json:
+        return self._json("GET", _path("custom-domains", name))
+
+    def delete_custom_domain(self, name: str) -> None:
+        self._send("DELETE", _path("custom-domains", name))
+
+    def list_custom_domains(self, *, prefix: str = "", page: int = 100) -> Iterator[Json]:
+        """Yield every custom domain in the order of names, `page` of them at a time."""
+        return self._list(_path("custom-domains"), "customDomains", prefix, page)
 
     def invoke(
         self,
@@ -218,6 +246,17 @@ class Client:
                         yield _log_line(line)
             finally:
                 response.close()
+
+    def _list(self, path: str, key: str, prefix: str, page: int) -> Iterator[Json]:
+        """Yield what the pages of a list have under their key."""
+        token = ""
+        while True:
+            query = _given(prefix=prefix, limit=str(page), nextToken=token)
+            answer = self._json("GET", path, query=query)
+            yield from answer.get(key) or []
+            token = answer.get("nextToken") or ""
+            if not token:
+                return
 
     def _json(
         self,

@@ -312,8 +312,8 @@ class TestErrors:
             sdk.publish_function_version(
                 name, models.PublishFunctionVersionRequest(body=models.PublishVersionInput())
             )
-        with refused("NotSupported", 501, "ListTriggers"):
-            sdk.list_triggers(name, models.ListTriggersRequest())
+        with refused("NotSupported", 501, "ListAliases"):
+            sdk.list_aliases(name, models.ListAliasesRequest())
 
     def test_a_wrong_secret_and_an_unknown_key_are_refused(self, server: Any) -> None:
         with refused("SignatureNotMatch", 403):

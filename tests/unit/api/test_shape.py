@@ -4,9 +4,11 @@ import pytest
 
 from anyfc.api.shape import (
     Choice,
+    Clearable,
     Flag,
     Integer,
     Items,
+    JsonObject,
     JsonText,
     Number,
     Record,
@@ -16,6 +18,15 @@ from anyfc.api.shape import (
 from anyfc.errors import InvalidArgument
 
 ACCEPTED = [
+    (
+        JsonObject(),
+        '{ "b": 1.0,\n "a": 123456789012345678901234567890 }',
+        '{"b":1.0,"a":123456789012345678901234567890}',
+    ),
+    (JsonObject(), {"b": 1, "a": {"c": "ü"}}, '{"b":1,"a":{"c":"ü"}}'),
+    (JsonObject(), "", ""),
+    (Clearable(Record({"n": Integer(1, 2)}, ("n",))), {}, {}),
+    (Clearable(Record({"n": Integer(1, 2)}, ("n",))), {"N": 1}, {"n": 1}),
     (Text(0, 3), "abc", "abc"),
     (Text(0, 3), "äöü", "äöü"),
     (Integer(1, 60), 60, 60),
@@ -74,6 +85,11 @@ REFUSED = [
     (Record({"a": Record({"b": Text()})}), {"a": {"b": 1}}, "x.a.b: 1 is not text"),
     (JsonText(Record({"n": Integer(1, 2)})), '{"n": 3}', "x.n: 3 is not between 1 and 2"),
     (JsonText(Record({})), "{", "x: '{' is not JSON: Input data was truncated"),
+    (JsonObject(), "{", "x: '{' is not JSON: Input data was truncated"),
+    (JsonObject(), "[1]", "x: [1] is not an object"),
+    (JsonObject(), [1], "x: [1] is not text"),
+    (JsonObject(8), {"a": "long"}, 'x: \'{"a":"long"}\' has 12 characters; allowed are 0 to 8'),
+    (Clearable(Record({"n": Text()}, ("n",))), {"m": ""}, "x.n: required, but not sent"),
 ]
 
 
