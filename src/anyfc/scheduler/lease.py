@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -87,6 +87,7 @@ class Scheduler:
         )
         self._pools: dict[VersionId, Pool] = {}
         self._starting: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._start_turn = asyncio.Semaphore(policy.parallel_starts)
         self._idled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -167,10 +168,14 @@ class Scheduler:
             for waiting in [pool for pool in self._pools.values() if pool.waiting]:
                 self._grow(waiting)
 
-    def _make_room(self, pools: Iterable[Pool]) -> None:
-        """Nothing more can be started: of these, the instance that was idle longest goes."""
+    def _make_room(self, pools: Sequence[Pool]) -> None:
+        """Nothing more can be started: of these, the instance that was idle longest goes.
+
+        One at a time: as long as one is on its way out, no other is driven out for the same caller.
+        """
+        leaving = any(member.retired.done() for pool in pools for member in pool.members)
         idle = [pool.idle[0] for pool in pools if pool.idle]
-        if idle:
+        if idle and not leaving and not self._ending:
             oldest = min(idle, key=lambda member: member.idle_since)
             oldest.pool.retire(oldest)
 
@@ -198,6 +203,7 @@ class Scheduler:
                 async with self._open(pool.function, turn) as instance:
                     started()
                     await self._serve(pool, instance)
+                    self._ending.add(me)
         except InitializerFailed as failure:
             failed(failure.result)
         except FunctionComputeError as error:
@@ -212,6 +218,7 @@ class Scheduler:
             failed(failure_of_ours)
         finally:
             started()
+            self._ending.discard(me)
             self._limits.give_back(pool.function.name, pool.port)
             self._forget_empty(pool)
             self._grow_waiting()
