@@ -1,5 +1,6 @@
 """Settings: one frozen struct, read once, seen only by the server and the command line."""
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +12,7 @@ MIB = 1024 * KIB
 
 ISOLATION = ("auto", "jail", "userns", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+FEWEST_ADDRESSES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,12 @@ def find_problem(config: Config) -> str:
         return f"log_level: '{config.log_level}' is not one of {', '.join(LOG_LEVELS)}"
     if not 0 <= config.port <= 65535:
         return f"port: {config.port} is not between 0 and 65535"
+    try:
+        addresses = ipaddress.IPv4Network(config.network_range).num_addresses
+    except ValueError as error:
+        return f"network_range: {error}"
+    if addresses < FEWEST_ADDRESSES:
+        return f"network_range: {config.network_range} has fewer than {FEWEST_ADDRESSES} addresses"
     if bool(config.access_key_id) != bool(config.access_key_secret):
         return "access_key_id and access_key_secret belong together; only one of them is set"
     for field in fields(Config):

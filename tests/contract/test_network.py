@@ -127,9 +127,9 @@ async def watched(**settings):
     """Networks with all that they need, and nothing of them afterwards."""
     asyncio.get_running_loop().run_in_executor(None, int)  # its threads count as ours
     before, others = open_descriptors(), our_threads()
-    async with open_here(**settings) as (networks, problems):
-        if problems:
-            pytest.skip(f"networks: {problems}")
+    async with open_here(**settings) as (networks, notes):
+        if networks is None or not networks.way_out:
+            pytest.skip(f"networks: {notes}")
         yield networks
     assert open_descriptors() == before
     assert our_threads() == others
@@ -565,9 +565,9 @@ def kill_a_server():
 def test_levels_without_the_right_to_make_namespaces_have_no_networks():
     async def main():
         for level in (Level.USERNS, Level.NONE):
-            async with open_networks(level, network_range=WHOLE, spares=2) as (networks, problems):
+            async with open_networks(level, network_range=WHOLE, spares=2) as (networks, notes):
                 assert networks is None
-                assert problems == [f"level {level.value} cannot make network namespaces"]
+                assert notes == [f"level {level.value} cannot make network namespaces"]
 
     asyncio.run(main())
 
@@ -577,8 +577,8 @@ def test_without_the_program_nft_there_is_a_way_in_and_to_the_host_but_none_out(
 
     async def main(world):
         with socket.create_server(("", 0)) as listener:
-            async with open_here() as (networks, problems), open_boxes(Level.JAIL) as boxes:
-                assert problems == ["instances have no way out: the program nft is not installed"]
+            async with open_here() as (networks, notes), open_boxes(Level.JAIL) as boxes:
+                assert notes == ["instances have no way out: the program nft is not installed"]
                 async with instance(boxes, networks) as one, instance(boxes, networks) as other:
                     await listen(one, 9000, b"in")
                     assert await read(one.network, 9000) == b"in"
@@ -593,15 +593,15 @@ def test_without_the_program_nft_there_is_a_way_in_and_to_the_host_but_none_out(
         asyncio.run(main(world))
 
 
-def test_a_firewall_that_refuses_is_a_problem_and_not_the_end(monkeypatch):
+def test_a_firewall_that_refuses_is_noted_and_not_the_end(monkeypatch):
     def refuse(block):
         raise firewall.FirewallFailed("nft: Operation not supported")
 
     monkeypatch.setattr(firewall, "set_up", refuse)
 
     async def main():
-        async with open_here() as (networks, problems):
-            assert problems == ["instances have no way out: nft: Operation not supported"]
+        async with open_here() as (networks, notes):
+            assert notes == ["instances have no way out: nft: Operation not supported"]
             (await networks.take()).close()
 
     asyncio.run(main())
@@ -611,19 +611,19 @@ def test_without_a_free_block_there_are_no_networks():
     async def main():
         async with (
             watched(network_range=SMALL),
-            open_here(network_range=SMALL) as (networks, problems),
+            open_here(network_range=SMALL) as (networks, notes),
         ):
             assert networks is None
-            assert problems == ["no block of 10.230.255.240/28 is free"]
+            assert notes == ["no block of 10.230.255.240/28 is free"]
 
     asyncio.run(main())
 
 
 def test_a_block_that_the_host_has_a_route_to_is_passed_over():
     async def main():
-        async with open_here(network_range=SMALL) as (networks, problems):
+        async with open_here(network_range=SMALL) as (networks, notes):
             assert networks is None
-            assert problems == [f"no block of {SMALL} is free"]
+            assert notes == [f"no block of {SMALL} is free"]
 
     pyroute2 = pytest.importorskip("pyroute2")
     with pyroute2.IPRoute() as route:
@@ -635,9 +635,9 @@ def test_a_block_that_the_host_has_a_route_to_is_passed_over():
 
 
 async def serve():
-    async with open_here(spares=1) as (networks, problems), open_boxes(Level.JAIL) as boxes:
-        if networks is None or problems:
-            sys.stdout.write(f"{problems}\n")
+    async with open_here(spares=1) as (networks, notes), open_boxes(Level.JAIL) as boxes:
+        if networks is None or not networks.way_out:
+            sys.stdout.write(f"{notes}\n")
             return
         async with instance(boxes, networks):
             await wait_for(lambda: len(networks._ready) == 1)

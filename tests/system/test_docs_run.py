@@ -31,6 +31,7 @@ VOLATILE = {
     r"\d+(\.\d+)? (ms|s|MB|B)\b": r"N \2",
     r"127\.0\.0\.1:\d+": "ADDRESS",
     r"(?m)^isolation: .*": "isolation: LEVEL",
+    r"(?m)^network: .*": "network: WHOSE",
     r"(?m)^(python3[.\d]*: ).*": r"\1PYTHON",
 }
 

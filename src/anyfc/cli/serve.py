@@ -15,6 +15,9 @@ GARBAGE_OBJECTS = 20_000
 SWITCH_S = 0.0002
 FILES_PER_INSTANCE = 8
 
+NETWORKS = "one for each instance of a custom runtime"
+HOSTS_NETWORK = "the host's; instances of custom runtimes take turns at a port"
+
 IsolationOption = Annotated[
     str | None,
     typer.Option(
@@ -149,7 +152,7 @@ def _raise_file_limit(files: int) -> None:
 
 
 def describe(server: "Server") -> list[str]:
-    """Say how strong the walls are, why they are not stronger, and which Python runs what."""
+    """Say how strong the walls are, what networks there are, and which Python runs what."""
     from anyfc.runtime.table import PYTHON, explain
     from anyfc.sandbox.box import DESCRIBE
 
@@ -157,6 +160,8 @@ def describe(server: "Server") -> list[str]:
     lines += [f"  not {reason}" for reason in server.reasons]
     if not server.freezer:
         lines.append("freezing: by signals, because control groups cannot be made here")
+    whose = NETWORKS if server.own_networks else HOSTS_NETWORK
+    lines.append("; ".join([f"network: {whose}", *server.network_notes]))
     lines += [f"{runtime}: {explain(runtime, server.interpreters)}" for runtime in PYTHON]
     return lines
 
@@ -182,6 +187,7 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
             given = replace(config, data_dir=Path(folder), host="127.0.0.1", port=0)
             async with open_server(given) as server:
                 report["isolation"] = server.level.value
+                report["own_networks"] = server.own_networks
                 report["lines"] = describe(server)
                 report["runtimes"] = {
                     runtime: explain(runtime, server.interpreters) for runtime in PYTHON

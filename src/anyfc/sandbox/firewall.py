@@ -59,15 +59,21 @@ table ip {table} {{
 def set_up(block: Block) -> None:
     """Let what leaves a block out, as if the host had sent it. Raises FirewallFailed."""
     _nft("-f", "-", script=rules(block))
+
+
+def switch_on_forwarding() -> bool:
+    """Return whether the host did not forward before; it is never switched off again.
+
+    Others may rely on it by then. Raises FirewallFailed.
+    """
     try:
-        if FORWARDING.read_text().strip() == "0":
-            FORWARDING.write_text("1")
-            log.warning(
-                "IP forwarding was off; it is on now, and stays on", extra={"file": str(FORWARDING)}
-            )
+        if FORWARDING.read_text().strip() != "0":
+            return False
+        FORWARDING.write_text("1")
     except OSError as error:
-        take_down(block)
         raise FirewallFailed(f"IP forwarding cannot be switched on: {error}") from error
+    log.info("IP forwarding switched on", extra={"file": str(FORWARDING)})
+    return True
 
 
 def take_down(block: Block) -> None:

@@ -80,7 +80,7 @@ class Ground:
     links: Links
     mtu: int | None
     way_out: bool
-    problems: list[str]
+    notes: list[str]
 
     def make(self, address: IPv4Address) -> int:
         return self.links.make(self.block, address, self.mtu, self.way_out)
@@ -95,8 +95,8 @@ def open_ground(whole: IPv4Network) -> Iterator[Ground]:
     with ExitStack() as undo:
         links = Links()
         undo.callback(links.close)
-        problems: list[str] = []
-        with _noted(problems):
+        notes: list[str] = []
+        with _noted(notes):
             firewall.sweep(whole)
         taken = take_block(whole, links.find_routed())
         if taken is None:
@@ -104,24 +104,29 @@ def open_ground(whole: IPv4Network) -> Iterator[Ground]:
         block, lock = taken
         undo.enter_context(lock)
         links.clear(block)
-        if not problems:
-            with _noted(problems):
-                firewall.set_up(block)
-                undo.callback(_take_down, block)
-        way_out = not problems
-        if way_out:
-            with _noted(problems):
-                problems += firewall.find_barriers()
+        way_out = not notes and _open_way_out(block, undo, notes)
         undo.callback(links.clear, block)
-        yield Ground(block, links, links.find_mtu(), way_out, problems)
+        yield Ground(block, links, links.find_mtu(), way_out, notes)
+
+
+def _open_way_out(block: Block, undo: ExitStack, notes: list[str]) -> bool:
+    """Return whether there is one now."""
+    with _noted(notes):
+        firewall.set_up(block)
+        undo.callback(_take_down, block)
+        if firewall.switch_on_forwarding():
+            notes.append("IP forwarding was off on this machine and is on now")
+        notes += firewall.find_barriers()
+        return True
+    return False
 
 
 @contextmanager
-def _noted(problems: list[str]) -> Iterator[None]:
+def _noted(notes: list[str]) -> Iterator[None]:
     try:
         yield
     except firewall.FirewallFailed as error:
-        problems.append(f"instances have no way out: {error}")
+        notes.append(f"instances have no way out: {error}")
 
 
 def _take_down(block: Block) -> None:
@@ -152,9 +157,14 @@ class Networks:
         return self._ground.block
 
     @property
-    def problems(self) -> list[str]:
-        """What networks lack on this machine; empty if nothing."""
-        return self._ground.problems
+    def way_out(self) -> bool:
+        """Instances reach more than the host."""
+        return self._ground.way_out
+
+    @property
+    def notes(self) -> list[str]:
+        """What networks lack on this machine, and what was changed for them."""
+        return self._ground.notes
 
     async def take(self) -> Network:
         """Return a fresh network. Raises SandboxFailed."""
@@ -217,7 +227,7 @@ def _undo(done: "Future[T]", undo: Callable[[T], None]) -> None:
 async def open_networks(
     level: Level, *, network_range: IPv4Network, spares: int
 ) -> AsyncIterator[tuple[Networks | None, list[str]]]:
-    """Yield what makes networks for instances, and what is wrong with them.
+    """Yield what makes networks for instances, and what to know about them on this machine.
 
     None, and the reason, where they cannot be made: instances are then in the host's network.
     """
@@ -230,7 +240,7 @@ async def open_networks(
         except (SandboxFailed, ImportError) as error:
             yield None, [str(error)]
         else:
-            yield networks, networks.problems
+            yield networks, networks.notes
 
 
 @asynccontextmanager
