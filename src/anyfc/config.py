@@ -22,6 +22,7 @@ class Config:
     data_dir: Path = Path("anyfc-data")
     host: str = "127.0.0.1"
     port: int = 9000
+    tls_port: int = 9443
     isolation: str = "auto"
     log_level: str = "warning"
     access_key_id: str = ""
@@ -101,8 +102,9 @@ def find_problem(config: Config) -> str:
         return f"isolation: '{config.isolation}' is not one of {', '.join(ISOLATION)}"
     if config.log_level not in LOG_LEVELS:
         return f"log_level: '{config.log_level}' is not one of {', '.join(LOG_LEVELS)}"
-    if not 0 <= config.port <= 65535:
-        return f"port: {config.port} is not between 0 and 65535"
+    for name in ("port", "tls_port"):
+        if not 0 <= getattr(config, name) <= 65535:
+            return f"{name}: {getattr(config, name)} is not between 0 and 65535"
     try:
         addresses = ipaddress.IPv4Network(config.network_range).num_addresses
     except ValueError as error:

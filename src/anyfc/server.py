@@ -54,8 +54,10 @@ from anyfc.store.functions import Functions
 from anyfc.store.lock import lock_data_dir
 from anyfc.store.routes import Routes
 from anyfc.store.triggers import Triggers
+from anyfc.web.https import Https
 from anyfc.web.server import Patience
 from anyfc.web.server import open_server as open_http
+from anyfc.web.tls import Certificates
 from anyfc.web.upstream import Upstream, over_unix_socket
 
 log = logging.getLogger("anyfc")
@@ -138,8 +140,10 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 _policy(config),
                 _opener(specs, sandbox, networks, logs),
                 host_port=_host_port if networks is None else lambda function: None,
+                new_request_id=new_request_id,
             ) as scheduler:
                 catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
+                port_taken = [config.port]  # the one that is asked for, then the one that it was
                 parts = Parts(
                     catalog=catalog,
                     routes=routes,
@@ -150,7 +154,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     logs=logs,
                     code_path=blobs.path,
                     address_key=hashlib.sha256(bytes.fromhex(pair.signing_key)).digest(),
-                    address_port=lambda: config.port,
+                    address_port=lambda: port_taken[-1],
                     region=config.region,
                     account_id=config.account_id,
                     body_bytes=config.code_body_bytes,
@@ -164,6 +168,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     sync_body_bytes=config.sync_body_bytes,
                     async_body_bytes=config.async_body_bytes,
                 )
+                https = Https(config.tls_port)
+                routes.watch_domains(https.follow)
                 http_calls = HttpCalls(
                     catalog,
                     scheduler,
@@ -172,19 +178,17 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     spool_folder=data_dir / "run",
                     body_bytes=config.sync_body_bytes,
                     strict=config.strict_domains,
+                    https_port=lambda: https.port,
                 )
                 doors = Doors(routes, region=config.region)
                 async with (
                     _open_control(parts, data_dir) as control,
                     _open_chores(sandbox, packages, logs, catalog, scheduler, interpreters),
-                    open_http(
-                        Gateway(invoke, http_calls, doors, control, keys),
-                        host=config.host,
-                        port=config.port,
-                        patience=_patience(config),
-                        max_connections=config.max_connections,
+                    _open_ports(
+                        Gateway(invoke, http_calls, doors, control, keys), https, config
                     ) as port,
                 ):
+                    port_taken.append(port)
                     endpoint = _endpoint(config.host, port)
                     with _server_file(config.data_dir / SERVER_FILE, endpoint):
                         try:
@@ -200,6 +204,29 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                         finally:
                             # They have no end of their own, and draining would wait for one.
                             logs.dismiss_followers()
+
+
+@asynccontextmanager
+async def _open_ports(gateway: Gateway, https: Https, config: Config) -> AsyncIterator[int]:
+    """Serve HTTP, and HTTPS when a custom domain wants it; yield the port of HTTP."""
+
+    def open_port(
+        port: int, certificates: Certificates | None = None
+    ) -> AbstractAsyncContextManager[int]:
+        return open_http(
+            gateway,
+            host=config.host,
+            port=port,
+            patience=_patience(config),
+            max_connections=config.max_connections,
+            certificates=certificates,
+        )
+
+    async with (
+        open_port(config.port) as port,
+        https.served(lambda certificates: open_port(config.tls_port, certificates)),
+    ):
+        yield port
 
 
 # --- what the settings mean ---------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     cors: Cors | None
     methods: tuple[str, ...]  # none: all
     attachment: bool  # a default domain: browsers are to save what they get, if that is wanted
+    https_only: bool = False
 
 
 class Doors:
@@ -70,6 +71,7 @@ class Doors:
                 cors=domain.cors,
                 methods=route.methods,
                 attachment=False,
+                https_only=domain.protocol == "HTTPS",
             )
         if target.startswith(PROXY):
             return self._of_proxy(target)

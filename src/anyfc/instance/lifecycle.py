@@ -126,8 +126,9 @@ class Instance:
         except asyncio.CancelledError:
             self._end_line("Invoke", request_id, "Invocation canceled by client", started_at)
             raise
-        except BaseException:
-            self._end_line("Invoke", request_id, "Invocation broken off", started_at)
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            self._end_line("Invoke", request_id, reason, started_at)
             raise
         duration_ms = (time.monotonic() - started_at) * 1000
         match result:

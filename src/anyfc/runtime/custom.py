@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from anyfc.errors import CAExited, EntityTooLarge, FunctionNotStarted
+from anyfc.errors import BadResponse, CAExited, EntityTooLarge, FunctionNotStarted
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
@@ -22,7 +22,7 @@ from anyfc.sandbox.process import Process
 from anyfc.web.message import PeerLost
 from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import keep
-from anyfc.web.upstream import Exchange, Upstream, UpstreamFailed, over_socket
+from anyfc.web.upstream import Exchange, NoAnswer, Upstream, UpstreamFailed, over_socket
 
 MIB = 1024 * 1024
 ANSWER_BYTES = 32 * MIB
@@ -192,7 +192,7 @@ class Custom:
         timeout_s: int,
         control_path: bytes = WEB_CALL,
     ) -> Result:
-        """Let one request be exchanged with the server within its time."""
+        """Let one request be exchanged with the server within its time. Raises BadResponse."""
         alone = self.plan.concurrency == 1
         head = self.plan.request_head(request_id, control_path)
         try:
@@ -208,10 +208,12 @@ class Custom:
             if alone and self.plan.health_check is None:
                 self._spoiled = True
             raise
-        except (UpstreamFailed, PeerLost, OSError):
+        except (NoAnswer, PeerLost, OSError):
             await asyncio.wait((self._process.exited,), timeout=EXIT_WITHIN_S)
             exited = self._process.exited
             return Crashed(status=exited.result() if exited.done() else None)
+        except UpstreamFailed as error:
+            raise BadResponse(f"the function's server cannot be understood: {error}") from error
 
     async def probe(self, check: HealthCheck) -> int:
         """Return the status that a probe is answered with; 0 if it is not."""

@@ -31,7 +31,10 @@ class Dialogue(Protocol):
         timeout_s: int,
         http: HttpCall | None = None,
     ) -> Result:
-        """Send a request of a kind (`runtime.frame`) and wait for what comes of it."""
+        """Send a request of a kind (`runtime.frame`) and wait for what comes of it.
+
+        Raises BadResponse for a server that does not speak HTTP.
+        """
 
     def peak_memory_mib(self) -> float:
         """The largest resident memory of the process until now; 0 where it cannot be known."""

@@ -4,6 +4,7 @@ The data plane asks for every request, so whatever it asks is a lookup or two.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 from anyfc.errors import DomainNameNotFound, TriggerNotFound
 from anyfc.model.domain import CustomDomain
@@ -20,6 +21,7 @@ class Routes:
         self._labels: dict[str, Trigger] = {}
         self._domains: dict[str, CustomDomain] = {}  # host → domain
         self._hosts: list[str] = []  # sorted
+        self._watchers: list[Callable[[CustomDomain | None, CustomDomain | None], None]] = []
 
     def get_trigger(self, function: str, name: str) -> Trigger:
         """Return a trigger. Raises TriggerNotFound."""
@@ -86,11 +88,29 @@ class Routes:
 
     def put_domain(self, domain: CustomDomain) -> None:
         """Take a custom domain in, in place of an earlier state of it."""
-        if domain.host not in self._domains:
+        old = self._domains.get(domain.host)
+        if old is None:
             insort(self._hosts, domain.host)
         self._domains[domain.host] = domain
+        self._tell(old, domain)
 
     def remove_domain(self, domain: CustomDomain) -> None:
         """Forget a custom domain that is here."""
         del self._domains[domain.host]
         del self._hosts[bisect_left(self._hosts, domain.host)]
+        self._tell(domain, None)
+
+    def watch_domains(
+        self, callback: Callable[[CustomDomain | None, CustomDomain | None], None]
+    ) -> None:
+        """Have `callback` called with the old and the new state of each domain that changes.
+
+        For those that are here it is called now.
+        """
+        self._watchers.append(callback)
+        for domain in self._domains.values():
+            callback(None, domain)
+
+    def _tell(self, old: CustomDomain | None, new: CustomDomain | None) -> None:
+        for callback in self._watchers:
+            callback(old, new)
