@@ -57,6 +57,8 @@ class FakeInstance:
         self.usable = True
         self.frozen = False
         self.freezes = True
+        self.owes_pre_freeze = False
+        self.hooks: list[asyncio.Future[None]] = []  # pre-freeze hooks that were called
         self.born_at = loop.time()
         self.exited: asyncio.Future[int] = loop.create_future()
 
@@ -64,6 +66,11 @@ class FakeInstance:
         if not self.freezes:
             raise OSError("no such control group")
         self.frozen = True
+
+    async def pre_freeze(self, request_id: str) -> None:
+        self.owes_pre_freeze = False
+        self.hooks.append(asyncio.get_running_loop().create_future())
+        await self.hooks[-1]
 
     def crash(self) -> None:
         self.usable = False

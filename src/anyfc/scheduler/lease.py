@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from uuid import uuid4
 
 from anyfc.errors import FunctionComputeError, InternalServerError, ServerStopping
 from anyfc.instance.lifecycle import InitializerFailed, Instance
@@ -77,9 +78,11 @@ class Scheduler:
         open_instance: Open,
         group: asyncio.TaskGroup,
         host_port: Callable[[Function], int | None],
+        new_request_id: Callable[[], str],
     ) -> None:
         self._policy = policy
         self._host_port = host_port
+        self._new_request_id = new_request_id
         self._open = open_instance
         self._group = group
         self._limits = Limits(
@@ -110,7 +113,9 @@ class Scheduler:
                 grow=self._grow,
                 idled=self._idled.set,
                 saturated=lambda pool: (
-                    not pool.starting and self._limits.room(pool.function.name, pool.port) <= 0
+                    not pool.starting
+                    and not pool.resting
+                    and self._limits.room(pool.function.name, pool.port) <= 0
                 ),
                 port=self._host_port(function),
                 max_waiting=self._policy.max_waiting,
@@ -248,10 +253,28 @@ class Scheduler:
         """Offer the instance until it is retired or its process ends."""
         member = pool.add(instance)
         try:
-            ends = (member.retired, instance.exited)
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                news = (member.retired, instance.exited, member.tired)
+                await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
+                if member.retired.done() or instance.exited.done():
+                    return
+                await self._rest(member)
         finally:
             pool.discard(member)
+
+    async def _rest(self, member: Member) -> None:
+        """Call the pre-freeze hook, and freeze the instance unless somebody waits for it.
+
+        The task that owns the instance does it, so that its end waits for the hook's.
+        """
+        try:
+            await member.instance.pre_freeze(self._new_request_id())
+        except FunctionComputeError as error:  # an answer that cannot be read: no reason to stay up
+            function = member.pool.function.name
+            log.warning("pre-freeze hook failed", extra={"function": function, "why": str(error)})
+        member.pool.end_rest(member)
+        if member in member.pool.idle:
+            _freeze(member)
 
     def _forget_empty(self, pool: Pool) -> None:
         if pool.empty and self._pools.get(pool.version) is pool:
@@ -278,11 +301,10 @@ class Scheduler:
                     if now - member.idle_since < grace_s:
                         self._idled.set()
                         continue
-                    try:
-                        member.instance.freeze()
-                    except OSError:
-                        log.exception("not frozen", extra={"function": pool.function.name})
-                        pool.retire(member)
+                    if member.instance.owes_pre_freeze:
+                        pool.rest(member)
+                    else:
+                        _freeze(member)
 
     async def tend(self) -> None:
         """Retire what was idle too long."""
@@ -309,19 +331,29 @@ class Scheduler:
             task.cancel()
 
 
+def _freeze(member: Member) -> None:
+    """Freeze an idle instance; one that cannot be frozen goes."""
+    try:
+        member.instance.freeze()
+    except OSError:
+        log.exception("not frozen", extra={"function": member.pool.function.name})
+        member.pool.retire(member)
+
+
 @asynccontextmanager
 async def open_scheduler(
     policy: Policy,
     open_instance: Open,
     *,
     host_port: Callable[[Function], int | None] = lambda function: None,
+    new_request_id: Callable[[], str] = lambda: str(uuid4()),
 ) -> AsyncIterator[Scheduler]:
     """Yield a scheduler; leaving stops all instances and waits until they are gone.
 
     `host_port` names the port of the host's own network that instances of a function listen on.
     """
     async with asyncio.TaskGroup() as group:
-        scheduler = Scheduler(policy, open_instance, group, host_port)
+        scheduler = Scheduler(policy, open_instance, group, host_port, new_request_id)
         async with asyncio.TaskGroup() as tending:
             tasks = [
                 tending.create_task(scheduler.freeze_idle(), name="freeze"),

@@ -14,7 +14,9 @@ from anyfc.model.version import VersionId
 class Member:
     """One ready instance in its pool, and how many of its slots are in use."""
 
-    __slots__ = ("born_at", "capacity", "idle_since", "in_use", "instance", "pool", "retired")
+    __slots__ = (
+        "born_at", "capacity", "idle_since", "in_use", "instance", "pool", "retired", "tired",
+    )  # fmt: skip
 
     def __init__(self, pool: "Pool", instance: Instance) -> None:
         self.pool = pool
@@ -23,7 +25,9 @@ class Member:
         self.born_at = instance.born_at
         self.idle_since = instance.born_at
         self.in_use = 0
-        self.retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.retired: asyncio.Future[None] = loop.create_future()
+        self.tired: asyncio.Future[None] = loop.create_future()  # its pre-freeze hook is due
 
     @property
     def usable(self) -> bool:
@@ -43,8 +47,8 @@ class Pool:
     """Who waits for an instance of one version, and which instances are idle.
 
     `grow` is called when somebody begins to wait, `idled` when an instance becomes idle.
-    `saturated` says that only a busy instance is left to wait for: none is being started, and no
-    more may be.
+    `saturated` says that only a busy instance is left to wait for: none is being started or at its
+    pre-freeze hook, and no more may be started.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Pool:
         self.capacity = function.instance_concurrency
         self.idle: list[Member] = []  # the most recently used last
         self.open: list[Member] = []  # in use, and with a slot to spare
+        self.resting: set[Member] = set()  # at their pre-freeze hook
         self.members: set[Member] = set()
         self.waiting: deque[Waiter] = deque()
         self.starting = 0
@@ -164,14 +169,31 @@ class Pool:
         """Take in an instance that has become ready."""
         member = Member(self, instance)
         self.members.add(member)
+        self._share(member)
+        return member
+
+    def _share(self, member: Member) -> None:
+        """Offer an instance that nobody has: to those who wait, else for later."""
         while self.waiting and member.usable and member.in_use < member.capacity:
             self._hand_over(member)
         self._offer(member)
-        return member
+
+    def rest(self, member: Member) -> None:
+        """Have the pre-freeze hook of an idle instance called; nobody is given it meanwhile."""
+        self.idle.remove(member)
+        self.resting.add(member)
+        member.tired.set_result(None)
+
+    def end_rest(self, member: Member) -> None:
+        """Offer an instance again after its pre-freeze hook."""
+        self.resting.remove(member)
+        member.tired = self._loop.create_future()
+        self._share(member)
 
     def discard(self, member: Member) -> None:
         """Forget an instance that is stopping."""
         self.members.discard(member)
+        self.resting.discard(member)
         for offered in (self.idle, self.open):
             if member in offered:
                 offered.remove(member)
