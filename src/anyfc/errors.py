@@ -16,13 +16,13 @@
     ├── ResourceExhausted (429)
     ├── InternalServerError (500)
     ├── NotSupported (501)
-    ├── BadResponse (502)
+    ├── BadResponse (502) · FunctionTimeout (502)
     └── Unavailable (503)         StoreUnavailable · ServerStopping
 
 A failure of the *user's* function is not here: it is a value, see `model/invocation.py`.
 
 Source: the error tables of the Function Compute documentation ("Error codes", 2.0 and 3.0).
-Codes that only anyfc has: `CodeNotFound`, `NotSupported`,
+Codes that only anyfc has: `CodeNotFound`, `FunctionTimeout`, `NotSupported`,
 `RequestTimeout`, `ServerStopping`, `StoreUnavailable`.
 """
 
