@@ -1,0 +1,280 @@
+"""Where an HTTP call arrives, and which function is behind it."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from routed import make_domain, make_routes, make_trigger
+
+from anyfc.errors import AccessDenied, DomainRouteNotFound, TriggerNotFound
+from anyfc.gateway.door import Door, Doors, check_method, host_name
+from anyfc.model.access import Anonymous, Cors, Signed
+from anyfc.model.domain import Rewrite, Route, Rule
+
+HOST = b"f-abcdefghij.cn-hangzhou.fcapp.localhost"
+INTERNAL = b"f-abcdefghij.cn-hangzhou-vpc.fcapp.localhost"
+CORS = Cors(origins=("https://a.example",))
+INVOCATION = b"/2023-03-30/functions/f/invocations"
+
+
+def find(
+    host: bytes, target: bytes = b"/", *things: Any, header: bytes | None = None
+) -> Door | None:
+    return Doors(make_routes(*things), region="cn-hangzhou").find(host, target, header)
+
+
+def found(*arguments: Any, **settings: Any) -> Door:
+    door = find(*arguments, **settings)
+    assert door is not None
+    return door
+
+
+# --- hosts of triggers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        HOST,
+        HOST + b":9000",
+        HOST + b".",
+        HOST + b".:80",
+        HOST.upper(),
+        b"F-Abcdefghij.CN-hangzhou.FCapp.localhost:9000",
+        INTERNAL,
+        INTERNAL + b":9000",
+    ],
+)
+def test_the_host_of_a_trigger_leads_to_its_function(host):
+    trigger = make_trigger("f", access=Signed(), cors=CORS, methods=("GET", "PUT"))
+    assert find(host, b"/a%20b?c=%2F", trigger) == Door(
+        function="f",
+        qualifier="LATEST",
+        target=b"/a%20b?c=%2F",
+        base_path=b"",
+        access=Signed(),
+        cors=CORS,
+        methods=("GET", "PUT"),
+        attachment=True,
+    )
+
+
+def test_each_trigger_leads_to_its_own_qualifier():
+    triggers = [make_trigger("f"), make_trigger("f", qualifier="prod", label="f-klmnopqrst")]
+    assert found(HOST, b"/", *triggers).qualifier == "LATEST"
+    host = HOST.replace(b"abcdefghij", b"klmnopqrst")
+    assert found(host, b"/", *triggers).qualifier == "prod"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"g-abcdefghij.cn-hangzhou.fcapp.localhost",
+        b"f-abcdefghij.cn-beijing.fcapp.localhost",
+        b"f-abcdefghij.fcapp.localhost",
+        b"a.f-abcdefghij.cn-hangzhou.fcapp.localhost",
+        b".cn-hangzhou.fcapp.localhost",
+        b"cn-hangzhou.fcapp.localhost",
+        b"\xff.cn-hangzhou.fcapp.localhost",
+    ],
+)
+def test_a_host_that_could_be_a_triggers_and_is_not_leads_nowhere(host):
+    with pytest.raises(TriggerNotFound):
+        find(host, INVOCATION, make_trigger("f"))
+
+
+@pytest.mark.parametrize("host", [HOST, HOST + b":9000"])
+@pytest.mark.parametrize("target", [INVOCATION, b"/2023-03-30/functions", b"/anyfc/code/x", b"*"])
+def test_what_looks_like_the_api_on_the_host_of_a_trigger_is_for_the_function(host, target):
+    assert found(host, target, make_trigger("f")).target == target
+
+
+def test_a_closed_trigger_lets_calls_from_inside_through_and_no_others():
+    trigger = make_trigger("f", closed=True)
+    assert found(INTERNAL, b"/", trigger).function == "f"
+    for arguments in ((HOST, b"/"), (b"h", b"/proxy/f/")):
+        with pytest.raises(AccessDenied, match="function internet URL is disable"):
+            find(*arguments, trigger)
+
+
+# --- custom domains ------------------------------------------------------------------------------
+
+
+def test_a_custom_domain_leads_to_the_function_of_its_route():
+    route = Route(path="/shop/*", function="f", qualifier="prod", methods=("GET",))
+    domain = make_domain("Shop.example.com", route, access=Signed(), cors=CORS)
+    assert find(b"shop.Example.com:80", b"/shop/a?b", domain) == Door(
+        function="f",
+        qualifier="prod",
+        target=b"/shop/a?b",
+        base_path=b"",
+        access=Signed(),
+        cors=CORS,
+        methods=("GET",),
+        attachment=False,
+    )
+
+
+def test_an_exact_domain_wins_and_a_star_is_one_label():
+    domains = [
+        make_domain(name, Route(path="/*", function=name.strip("*.")))
+        for name in ("fc.aliyun.com", "*.aliyun.com", "*.fc.aliyun.com")
+    ]
+    expected = {
+        b"fc.aliyun.com": "fc.aliyun.com",
+        b"fnf.aliyun.com": "aliyun.com",
+        b"cn-hangzhou.fc.aliyun.com": "fc.aliyun.com",
+    }
+    assert {host: found(host, b"/", *domains).function for host in expected} == expected
+    assert find(b"a.cn-hangzhou.fc.aliyun.com", b"/", *domains) is None
+    assert find(b"aliyun.com", b"/", *domains) is None
+
+
+def test_the_query_does_not_choose_the_route():
+    routes = [Route(path="/a", function="f"), Route(path="/*", function="g")]
+    assert found(b"h", b"/a?/b", make_domain("h", *routes)).function == "f"
+    assert found(b"h", b"/a/?", make_domain("h", *routes)).function == "g"
+
+
+def test_a_path_without_a_route_is_said_so_with_the_domain():
+    with pytest.raises(DomainRouteNotFound) as caught:
+        find(b"h.example:80", b"/a/?x=1", make_domain("h.example", Route(path="/a", function="f")))
+    assert str(caught.value) == "no route found in domain 'h.example' for path '/a/'"
+
+
+def test_a_rewritten_path_is_what_the_function_sees():
+    rules = Rewrite(wildcard=(Rule("/api/*", "/$1"),))
+    domain = make_domain("h", Route(path="/api/*", function="f", rewrite=rules))
+    assert found(b"h", b"/api/name?a=b", domain).target == b"/name?a=b"
+
+
+def test_bytes_that_are_no_text_pass_through_a_rewrite():
+    rules = Rewrite(wildcard=(Rule("/api/*", "/$1"),))
+    domain = make_domain("h", Route(path="/*", function="f", rewrite=rules))
+    assert found(b"h", b"/api/\xff\xe4?\xfc", domain).target == b"/\xff\xe4?\xfc"
+
+
+@pytest.mark.parametrize("target", [INVOCATION, b"/proxy/g/", b"/2016-08-15/proxy/s/g/"])
+def test_all_paths_of_a_custom_domain_are_its_routes(target):
+    domain = make_domain("h", Route(path="/*", function="f"))
+    door = found(b"h", target, domain, make_trigger("g"), make_trigger("s$g"), header=b"x")
+    assert (door.function, door.target) == ("f", target)
+
+
+# --- paths that lead to triggers -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "base_path", "target"),
+    [
+        (b"/proxy/f/a/b?c=d", b"/proxy/f", b"/a/b?c=d"),
+        (b"/proxy/f/", b"/proxy/f", b"/"),
+        (b"/proxy/f", b"/proxy/f", b"/"),
+        (b"/proxy/f?a=/b", b"/proxy/f", b"/?a=/b"),
+        (b"/proxy/f//a", b"/proxy/f", b"//a"),
+        (b"/proxy/f:LATEST/a", b"/proxy/f:LATEST", b"/a"),
+        (b"/proxy/%66%3ALATEST/a", b"/proxy/%66%3ALATEST", b"/a"),
+        (b"/proxy/f:/a", b"/proxy/f:", b"/a"),
+    ],
+)
+def test_a_function_can_be_reached_by_its_name(path, base_path, target):
+    door = found(b"127.0.0.1:9000", path, make_trigger("f"))
+    assert (door.function, door.base_path, door.target) == ("f", base_path, target)
+    assert not door.attachment
+
+
+def test_a_name_may_come_with_a_qualifier():
+    triggers = [make_trigger("f"), make_trigger("f", qualifier="prod", label="f-klmnopqrst")]
+    assert found(b"h", b"/proxy/f:prod/", *triggers).qualifier == "prod"
+    with pytest.raises(TriggerNotFound):
+        find(b"h", b"/proxy/f:1/", *triggers)
+
+
+@pytest.mark.parametrize("path", [b"/proxy/g/", b"/proxy/", b"/proxy/%ff/", b"/proxy/f%2F/"])
+def test_a_name_without_a_trigger_is_said_so(path):
+    with pytest.raises(TriggerNotFound):
+        find(b"h", path, make_trigger("f"))
+
+
+@pytest.mark.parametrize("version", [b"2016-08-15", b"2021-04-06"])
+@pytest.mark.parametrize("rest", [b"/a/b?x=1", b"/", b"", b"?x=1"])
+def test_a_function_of_a_service_is_shown_the_whole_path(version, rest):
+    path = b"/%b/proxy/svc/fn" % version
+    door = found(b"h", path + rest, make_trigger("svc$fn"))
+    assert (door.function, door.qualifier) == ("svc$fn", "LATEST")
+    assert (door.base_path, door.target) == (path, path + rest)
+
+
+def test_a_service_may_come_with_a_qualifier():
+    trigger = make_trigger("svc$fn", qualifier="prod")
+    door = found(b"h", b"/2016-08-15/proxy/svc.prod/fn/a", trigger)
+    assert (door.qualifier, door.base_path) == ("prod", b"/2016-08-15/proxy/svc.prod/fn")
+    with pytest.raises(TriggerNotFound):
+        find(b"h", b"/2016-08-15/proxy/svc/fn/a", trigger)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"2016-08-15/proxy/svc/fn", b"/2016-08-15/proxy/svc/fn/", b" 2021-04-06/proxy/svc/fn "],
+)
+def test_a_header_may_lead_to_a_function_which_sees_the_bare_path(header):
+    door = found(b"h", b"/a/b?x=1", make_trigger("svc$fn"), header=header)
+    assert (door.function, door.base_path, door.target) == ("svc$fn", b"", b"/a/b?x=1")
+
+
+@pytest.mark.parametrize("header", [None, b"", b"svc/fn", b"2023-03-30/functions/fn"])
+@pytest.mark.parametrize(
+    "path", [b"/", INVOCATION, b"/proxy", b"/Proxy/f", b"/2016-08-15/services/proxy/s", b"//proxy/"]
+)
+def test_all_else_is_the_apis(header, path):
+    things = [make_trigger("f"), make_trigger("svc$fn"), make_domain("d.example.com")]
+    for host in (b"127.0.0.1:9000", b"localhost", b"", b"[::1]:9000", b"fcapp.localhost"):
+        assert find(host, path, *things, header=header) is None
+
+
+@given(host=st.binary(max_size=60), target=st.binary(max_size=60), header=st.binary(max_size=60))
+def test_any_host_and_any_target_lead_somewhere_or_nowhere(host, target, header):
+    domain = make_domain("*.example.com", Route(path="/*", function="f"))
+    for prefix, ending in ((b"/", b""), (b"/proxy/", b".example.com"), (b"", HOST[12:])):
+        with suppress(TriggerNotFound, DomainRouteNotFound):
+            find(host + ending, prefix + target, domain, make_trigger("f"), header=header)
+
+
+# --- what passes a door --------------------------------------------------------------------------
+
+
+def door_for(*methods: str) -> Door:
+    return Door(
+        function="f",
+        qualifier="LATEST",
+        target=b"/",
+        access=Anonymous(),
+        cors=None,
+        methods=methods,
+        attachment=False,
+    )
+
+
+def test_methods_that_are_not_listed_are_refused_unless_none_are():
+    check_method(door_for("GET", "POST"), "POST")
+    check_method(door_for(), "BREW")
+    with pytest.raises(AccessDenied, match="method POST is not allowed here; allowed are GET, PUT"):
+        check_method(door_for("GET", "PUT"), "POST")
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        (b"H.Example", "h.example"),
+        (b"h:80", "h"),
+        (b"h.", "h"),
+        (b"[::1]:9000", "[::1]"),
+        (b"[::1]", "[::1]"),
+        (b"", ""),
+        (b":80", ""),
+    ],
+)
+def test_the_name_of_a_host_is_without_its_port(host, name):
+    assert host_name(host) == name
