@@ -11,8 +11,9 @@ import httptools
 class FakeTransport(asyncio.Transport):
     """Hands bytes to a protocol as a socket would: not while it is paused, not after the end."""
 
-    def __init__(self, protocol: asyncio.Protocol) -> None:
-        super().__init__({"peername": ("192.0.2.1", 40000)})
+    def __init__(self, protocol: asyncio.Protocol, *, secure: bool = False) -> None:
+        tls = {"ssl_object": object()} if secure else {}
+        super().__init__({"peername": ("192.0.2.1", 40000), **tls})
         self.protocol = protocol
         self.written = bytearray()
         self.full = False  # the other side does not read: what is written next must wait
@@ -23,7 +24,7 @@ class FakeTransport(asyncio.Transport):
         self.lost = False
         self.ended = asyncio.Event()  # nothing more will be written
         self.unsent_bytes = 0
-        self.half_ends = True  # as TCP does and TLS does not
+        self.half_ends = not secure  # TLS has no half of an end
         self._inbox: deque[bytes | None] = deque()
         self._stalled = False
         protocol.connection_made(self)

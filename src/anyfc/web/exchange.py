@@ -168,6 +168,7 @@ class Exchange(asyncio.Protocol):
         if 100 <= status < 200:
             if status == 101 and self._upgrade and parser.should_upgrade():
                 self.status = status
+                self._raw_bytes = 0
                 self._wake()
             return
         length_bytes = None

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -25,6 +25,7 @@ from anyfc.errors import (
     ServerStopping,
 )
 from anyfc.web.head import HEADER_BYTES, TARGET_BYTES, find_problem
+from anyfc.web.hello import BACKLOG, Greeter
 from anyfc.web.message import (
     HIGH_WATER_BYTES,
     KIB,
@@ -35,6 +36,7 @@ from anyfc.web.message import (
     Request,
     Response,
 )
+from anyfc.web.tls import Certificates
 from anyfc.web.tunnel import End
 
 log = logging.getLogger("anyfc")
@@ -443,7 +445,7 @@ class Connection(asyncio.Protocol):
         assert answer.started, "a request is answered"
         if self._tunnel is not None:
             return False
-        if self._behind is not None:
+        if request.upgrade is not None:
             self._read_behind()
         if not request.body.spent:
             request.body.discard()
@@ -609,24 +611,47 @@ def _one_line(text: bytes) -> bytes:
 
 @asynccontextmanager
 async def open_server(
-    application: Application, *, host: str, port: int, patience: Patience, max_connections: int
+    application: Application,
+    *,
+    host: str,
+    port: int,
+    patience: Patience,
+    max_connections: int,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[int]:
-    """Serve HTTP while open; yield the port. Leaving drains: see `Patience.drain_s`.
+    """Serve HTTP while open, or HTTPS if there are `certificates`; yield the port.
 
-    Raises OSError if the address cannot be taken.
+    Leaving drains: see `Patience.drain_s`. Raises OSError if the address cannot be taken.
     """
-    loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
         server = Server(application, patience, max_connections, group)
-        listener = await loop.create_server(
-            lambda: Connection(server), host, port, backlog=1024, reuse_address=True
-        )
-        for listening in listener.sockets:
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         sweeper = group.create_task(server.sweep(), name="sweep")
         try:
-            yield listener.sockets[0].getsockname()[1]
+            if certificates is None:
+                listening = _listen(server, host, port)
+            else:
+                greeter = Greeter(
+                    certificates,
+                    lambda: Connection(server),
+                    within_s=patience.header_s,
+                    at_once=max_connections,
+                )
+                listening = greeter.listen(host, port)
+            async with listening as sockets:
+                for taken in sockets:
+                    taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+                yield sockets[0].getsockname()[1]
         finally:
-            listener.close()
             await server.drain()
             sweeper.cancel()
+
+
+@asynccontextmanager
+async def _listen(server: Server, host: str, port: int) -> AsyncIterator[Sequence[socket.socket]]:
+    listener = await server.loop.create_server(
+        lambda: Connection(server), host, port, backlog=BACKLOG, reuse_address=True
+    )
+    try:
+        yield listener.sockets
+    finally:
+        listener.close()

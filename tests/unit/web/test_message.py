@@ -213,3 +213,118 @@ def test_a_reader_that_is_cancelled_leaves_the_body_to_the_next():
         return await read_all(body)
 
     assert run_on_clock(main()) == b"a"
+
+
+# --- poured ------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """A sink that keeps what it takes, and holds the body after so many pieces."""
+
+    def __init__(self, body: Body, room: int = 1000) -> None:
+        self.taken: list[bytes] = []
+        self.ends = 0
+        self.failure: Exception | None = None
+        self.room = room
+        self._body = body
+
+    def take(self, piece: bytes) -> None:
+        self.taken.append(piece)
+        self.room -= 1
+        if not self.room:
+            self._body.hold()
+
+    def take_end(self) -> None:
+        self.ends += 1
+
+    def take_failure(self, failure: Exception) -> None:
+        self.failure = failure
+
+
+def test_a_body_is_poured_as_it_comes_up_to_its_end():
+    told: list[bool] = []
+    body, _ = new_body(None, lambda: told.append(True))
+    bucket = Bucket(body)
+    body.pour(bucket)
+    assert told == [True]
+    body.feed(b"a")
+    body.feed(b"b")
+    assert (bucket.taken, bucket.ends) == ([b"a", b"b"], 0)
+    body.end()
+    assert bucket.ends == 1
+    assert body.spent
+
+
+def test_what_came_before_the_pouring_comes_first():
+    body, _ = new_body()
+    body.feed(b"a")
+    body.feed(b"b")
+    body.end()
+    bucket = Bucket(body)
+    body.pour(bucket)
+    assert (bucket.taken, bucket.ends) == ([b"a", b"b"], 1)
+
+
+def test_a_sink_that_is_full_makes_the_sender_wait():
+    body, valve = new_body()
+    bucket = Bucket(body, room=1)
+    body.pour(bucket)
+    for piece in (b"a", b"b", bytes(HIGH_WATER_BYTES)):
+        body.feed(piece)
+    assert bucket.taken == [b"a"]
+    assert valve.paused == 1
+    body.end()
+    bucket.room = 1
+    body.flow()
+    assert bucket.taken == [b"a", b"b"]
+    assert bucket.ends == 0
+    body.flow()
+    assert len(bucket.taken) == 3
+    assert bucket.ends == 1
+    assert valve.paused == 0
+
+
+def test_a_body_that_was_put_on_hold_before_is_not_poured_before_it_may_flow():
+    body, _ = new_body()
+    bucket = Bucket(body)
+    body.feed(b"a")
+    body.hold()
+    body.pour(bucket)
+    assert bucket.taken == []
+    body.flow()
+    assert bucket.taken == [b"a"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_sink_is_told_of_a_failure(when):
+    body, _ = new_body()
+    bucket = Bucket(body)
+    for step in ("before", "pour", "after"):
+        if step == when:
+            body.fail(PeerLost())
+        elif step == "pour":
+            body.pour(bucket)
+    assert isinstance(bucket.failure, PeerLost)
+
+
+def test_a_sink_is_told_of_a_body_that_grows_too_large_and_gets_no_more():
+    body, _ = new_body()
+    bucket = Bucket(body)
+    body.set_limit(3)
+    body.pour(bucket)
+    for piece in (b"ab", b"cd", b"ef"):
+        body.feed(piece)
+    body.end()
+    assert isinstance(bucket.failure, EntityTooLarge)
+    assert (bucket.taken, bucket.ends) == ([b"ab"], 0)
+
+
+def test_a_sink_may_throw_the_rest_away():
+    body, _ = new_body()
+    bucket = Bucket(body)
+    body.pour(bucket)
+    body.feed(b"a")
+    body.discard()
+    body.feed(b"b")
+    body.end()
+    assert (bucket.taken, bucket.ends) == ([b"a"], 0)

@@ -25,6 +25,7 @@ from anyfc.web.server import (
     Patience,
     Server,
 )
+from anyfc.web.tunnel import End, join
 
 PATIENCE = Patience(header_s=10, body_stall_s=30, keep_alive_s=75, drain_s=20)
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -40,6 +41,10 @@ async def echo(request: Request, reply: Reply) -> None:
 
 async def answer(request: Request, reply: Reply) -> None:
     await reply.send(Response(status=200, body=b"early"))
+
+
+async def wait_for_ever(request: Request, reply: Reply) -> None:
+    await asyncio.get_running_loop().create_future()
 
 
 class App:
@@ -471,6 +476,211 @@ def test_an_upgrade_is_not_taken_up_and_its_body_is_no_request():
     world, seen = talk(head + inner + GET)
     assert [r.target for r in world.app.requests] == [b"/b", b"/a"]
     assert [s.body for s in seen] == [inner, b""]
+
+
+# --- upgrades -----------------------------------------------------------------------------------
+
+
+UPGRADE = GET[:-2] + b"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+
+
+class Listener(asyncio.Protocol):
+    """What an upgraded connection is joined to: keeps what comes through."""
+
+    def __init__(self) -> None:
+        self.transport = FakeTransport(self)
+        self.transport.pause_reading()
+        self.end = End(self.transport, b"", lambda: None)
+
+
+class Tunnelling:
+    """An application that takes up every upgrade."""
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+        self.over = False
+
+    async def __call__(self, request: Request, reply: Reply) -> None:
+        assert request.upgrade == b"websocket"
+        headers = [(b"Sec-WebSocket-Accept", b"x")]
+        end = await reply.upgrade(b"websocket", Response(status=101, headers=headers))
+        self.listener = Listener()
+        await join(end, self.listener.end)
+        self.over = True
+
+    @property
+    def carried(self) -> bytes:
+        assert self.listener is not None
+        return bytes(self.listener.transport.written)
+
+
+@pytest.mark.parametrize(
+    ("line", "upgrade"),
+    [
+        (b"Connection: Upgrade\r\nUpgrade: WebSocket\r\n", b"websocket"),
+        (b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", b"h2c"),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n", b"h2c"),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n", None),
+        (b"Upgrade: websocket\r\n", None),
+        (b"Connection: Upgrade\r\n", None),
+    ],
+)
+def test_a_request_says_which_protocol_is_asked_for_if_none_of_it_is_a_body(line, upgrade):
+    world, _ = talk(POST + line + b"\r\n")
+    assert [r.upgrade for r in world.app.requests] == [upgrade]
+
+
+def test_an_old_client_cannot_ask_for_another_protocol():
+    world, seen = talk(UPGRADE.replace(b"1.1", b"1.0") + GET)
+    assert [r.upgrade for r in world.app.requests] == [None, None]
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, len(UPGRADE), len(UPGRADE) + 3])
+def test_after_an_upgrade_all_bytes_are_carried_and_none_is_read_as_http(cut_at):
+    app = Tunnelling()
+    wire = UPGRADE + b"early" + GET
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            for piece in (wire[:cut_at], wire[cut_at:]):
+                if piece:
+                    world.client.deliver(piece)
+                await settle(5)
+            assert app.carried == b"early" + GET
+            world.client.deliver(b"later")
+            assert app.carried == b"early" + GET + b"later"
+            assert app.listener is not None
+            app.listener.transport.deliver(b"back")
+            head, _, rest = bytes(world.client.written).partition(b"\r\n\r\n")
+            assert head.startswith(
+                b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n"
+            )
+            assert head.endswith(b"\r\nConnection: Upgrade\r\nUpgrade: websocket")
+            assert rest == b"back"
+            await asyncio.sleep(100 * PATIENCE.keep_alive_s)  # a tunnel may be silent
+            assert not world.client.closing
+            world.client.lose()
+            await settle()
+            assert app.over
+            assert app.listener.transport.closing
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
+def test_the_far_side_ends_a_tunnel_and_its_connection():
+    app = Tunnelling()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(UPGRADE)
+            await settle()
+            assert app.listener is not None
+            app.listener.transport.lose()
+            await settle()
+            assert world.client.closing
+            assert not world.client.aborted
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
+def test_who_drains_ends_tunnels_in_the_end():
+    app = Tunnelling()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(UPGRADE)
+            await settle()
+            await world.server.drain()
+            await settle()
+            assert world.client.aborted
+            assert app.over
+
+    run_on_clock(main())
+
+
+def test_what_follows_an_upgrade_that_was_not_taken_up_is_http():
+    world, seen = talk(UPGRADE + GET, POST + b"Content-Length: 2\r\n\r\nab")
+    assert [r.target for r in world.app.requests] == [b"/a", b"/a", b"/b"]
+    assert [s.body for s in seen] == [b"", b"", b"ab"]
+    assert not world.ended
+
+
+def test_garbage_behind_an_upgrade_that_was_not_taken_up_is_refused():
+    world, seen = talk(UPGRADE + b"\x88\x80garbage")
+    assert [s.status for s in seen] == [200, 400]
+    assert world.ended
+
+
+def test_who_sends_much_before_an_upgrade_is_decided_waits():
+    gate = asyncio.Event()
+
+    async def decide(request: Request, reply: Reply) -> None:
+        await gate.wait()
+        await answer(request, reply)
+
+    async def main() -> None:
+        async with open_world(decide) as world:
+            world.client.deliver(UPGRADE)
+            for _ in range(3):
+                world.client.deliver(GET * (HIGH_WATER_BYTES // len(GET) // 2))
+            assert not world.client.reading
+            gate.set()
+            await settle(60_000)
+            assert world.client.reading
+            assert len(world.app.requests) == 1 + 3 * (HIGH_WATER_BYTES // len(GET) // 2)
+
+    run_on_clock(main())
+
+
+def test_a_client_that_hangs_up_before_an_upgrade_is_decided_ends_what_runs_for_it():
+    async def main() -> None:
+        async with open_world(wait_for_ever) as world:
+            world.client.deliver(UPGRADE)
+            await settle()
+            world.client.deliver_eof()
+            await settle()
+            assert world.app.cancelled == 1
+
+    run_on_clock(main())
+
+
+def test_an_answer_that_is_not_sent_yet_comes_before_an_upgrade():
+    app = Tunnelling()
+
+    async def first(request: Request, reply: Reply) -> None:
+        await (app if request.upgrade else answer)(request, reply)
+
+    async def main() -> None:
+        async with open_world(first) as world:
+            world.client.full = True
+            world.client.deliver(GET + UPGRADE)
+            await settle()
+            assert app.listener is None
+            world.client.drain()
+            await settle()
+            assert app.listener is not None
+            app.listener.transport.deliver(b"back")
+            assert world.client.written.endswith(b"\r\n\r\nback")
+
+    run_on_clock(main())
+
+
+def test_a_request_over_tls_says_so_and_its_connection_is_closed_in_one_piece():
+    async def main() -> None:
+        async with open_world(answer) as world:
+            assert not world.app.requests
+            tls = FakeTransport(Connection(world.server), secure=True)
+            tls.deliver(POST + b"Content-Length: 900\r\n\r\nab")
+            await settle()
+            assert world.app.requests[0].secure
+            assert read_responses(tls.written)[0].body == b"early"
+            assert tls.closing
+
+    run_on_clock(main())
 
 
 def test_line_breaks_never_get_into_a_head():

@@ -13,6 +13,7 @@ from anyfc.errors import EntityTooLarge, RequestTimeout
 from anyfc.web.exchange import RAW_BYTES
 from anyfc.web.message import HIGH_WATER_BYTES, Body, PeerLost
 from anyfc.web.outgoing import Outgoing
+from anyfc.web.tunnel import End, join
 from anyfc.web.upstream import (
     CONTROL,
     FUNCTION,
@@ -728,5 +729,120 @@ def test_a_large_answer_that_is_not_read_makes_its_server_wait():
             gate.set()
         assert asking.result() == size
         assert transport.reading
+
+    run_on_clock(main())
+
+
+# --- upgrades -----------------------------------------------------------------------------------
+
+
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n\r\n"
+)
+
+
+class Client:
+    """The client's end of a tunnel."""
+
+    def __init__(self) -> None:
+        self.wire = FakeTransport(asyncio.Protocol())
+        self.wire.pause_reading()
+        self.end = End(self.wire, b"", lambda: None)
+
+
+async def tunnel(backend: Backend, client: Client) -> int:
+    headers = [
+        (b"connection", b"Upgrade"),
+        (b"upgrade", b"WebSocket"),
+        (b"sec-websocket-key", b"k"),
+    ]
+    async with backend.upstream.ask(
+        b"GET", b"/chat", headers, body_of(), upgrade=b"websocket"
+    ) as exchange:
+        if exchange.status == 101:
+            await join(client.end, exchange.tunnel())
+        else:
+            assert await exchange.body.read() == b"ok"
+        return exchange.status
+
+
+@pytest.mark.parametrize("cut_at", [0, 10, len(SWITCH), len(SWITCH) + 2])
+def test_after_a_101_all_bytes_are_carried(cut_at):
+    async def main() -> None:
+        backend, client = Backend(), Client()
+        async with asyncio.TaskGroup() as group:
+            tunnelling = group.create_task(tunnel(backend, client))
+            await settle()
+            made = backend.made[0]
+            assert made.written == (
+                b"GET /chat HTTP/1.1\r\nsec-websocket-key: k\r\n"
+                b"connection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+            )
+            made.written.clear()
+            wire = SWITCH + b"early"
+            for piece in (wire[:cut_at], wire[cut_at:]):
+                if piece:
+                    made.deliver(piece)
+            await settle()
+            client.wire.deliver(b"there")
+            made.deliver(OK)
+            assert made.written == b"there"
+            assert client.wire.written == b"early" + OK
+            client.wire.lose()
+        assert tunnelling.result() == 101
+        assert made.closing
+        assert await served(backend) == 1
+
+    run_on_clock(main())
+
+
+def test_a_server_that_says_much_behind_a_101_waits_for_the_tunnel():
+    async def main() -> None:
+        backend = Backend()
+        asking = backend.upstream.ask(b"GET", b"/", (), body_of(), upgrade=b"websocket")
+        async with asyncio.TaskGroup() as group:
+            entering = group.create_task(asking.__aenter__())
+            await settle()
+            made = backend.made[0]
+            made.deliver(SWITCH + bytes(HIGH_WATER_BYTES))
+            made.deliver(bytes(HIGH_WATER_BYTES))
+            assert not made.reading
+            await settle()
+            client = Client()
+            joining = group.create_task(join(client.end, entering.result().tunnel()))
+            await settle()
+            assert made.reading
+            assert len(client.wire.written) == 2 * HIGH_WATER_BYTES
+            made.lose()
+        assert joining.done()
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("status", [b"200", b"400", b"426"])
+def test_an_upgrade_that_is_not_taken_up_has_an_answer_like_any(status):
+    async def main() -> None:
+        backend, client = Backend(), Client()
+        async with asyncio.TaskGroup() as group:
+            tunnelling = group.create_task(tunnel(backend, client))
+            await settle()
+            wire = OK.replace(b"200", status).replace(b"OK", b"OK\r\nUpgrade: websocket")
+            backend.made[0].deliver(wire.replace(b"Upgrade", b"Connection: Upgrade\r\nUpgrade"))
+        assert tunnelling.result() == int(status)
+        assert await served(backend) == 0
+
+    run_on_clock(main())
+
+
+def test_a_server_that_is_gone_before_the_tunnel_begins_ends_it():
+    async def main() -> None:
+        backend, client = Backend(), Client()
+        async with asyncio.TaskGroup() as group:
+            tunnelling = group.create_task(tunnel(backend, client))
+            await settle()
+            backend.made[0].deliver(SWITCH)
+            backend.made[0].lose()
+        assert tunnelling.result() == 101
+        assert client.wire.closing
 
     run_on_clock(main())
