@@ -141,7 +141,12 @@ class Custom:
 
     async def _take_connection(self) -> socket.socket:
         first, self._first = self._first, None
-        return first if first is not None else await self._connect()
+        if first is not None:
+            return first
+        try:
+            return await self._connect()
+        except OSError as error:  # the server has gone, or closed its port
+            raise NoAnswer from error
 
     # --- requests ---
 
@@ -163,7 +168,12 @@ class Custom:
             async with upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
                 return await self._judge(kind, answer)
 
-        return await self.forward(exchange, request_id, timeout_s=timeout_s, control_path=path)
+        try:
+            return await self.forward(exchange, request_id, timeout_s=timeout_s, control_path=path)
+        except BadResponse as problem:
+            if kind == INVOKE:
+                raise
+            return raised("BadResponse", problem.message)
 
     async def _judge(self, kind: bytes, answer: Exchange) -> Result:
         """Say what an answer means: of an event's the body counts, of a hook's the status."""

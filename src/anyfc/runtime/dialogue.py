@@ -33,7 +33,7 @@ class Dialogue(Protocol):
     ) -> Result:
         """Send a request of a kind (`runtime.frame`) and wait for what comes of it.
 
-        Raises BadResponse for a server that does not speak HTTP.
+        Raises BadResponse if an event is answered with what is not HTTP.
         """
 
     def peak_memory_mib(self) -> float:
