@@ -9,6 +9,7 @@ import pytest
 from clock import run_on_clock, settle
 from fake_instances import make_function
 
+from anyfc.errors import BadResponse
 from anyfc.instance import lifecycle
 from anyfc.instance.lifecycle import InitializerFailed, Instance, State, collect, open_instance
 from anyfc.instance.spec import Spec
@@ -16,8 +17,10 @@ from anyfc.model.function import Hook
 from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut
 from anyfc.runtime import builtin
 from anyfc.runtime.channel import ChannelClosed
-from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_STOP, Answer
+from anyfc.runtime.custom import Custom, ServerPlan
+from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, Answer
 from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.web.message import PeerLost
 
 COST = r" \(duration: \d+ms, maxMemoryUsage: [\d.]+MB\)"
 
@@ -429,6 +432,114 @@ def test_an_instance_is_busy_until_its_answer_has_been_read_whole(play):
     play(body)
 
 
+# --- web calls ---
+
+
+class FakeCustom(Custom):
+    """A server that has come up, and exchanges what it is given."""
+
+    def __init__(self, process):
+        self.process = process
+        self.forwarded = []
+        self.healthy = True
+        self.plan = ServerPlan(port=9000, start_command="", head=b"")
+        self._spoiled = False
+
+    async def greet(self):
+        assert self.process.seen == []
+
+    async def forward(self, exchange, request_id, *, timeout_s, control_path=b""):
+        self.forwarded.append((request_id, timeout_s))
+        return await exchange(None, b"")
+
+    def peak_memory_mib(self):
+        return 20.0
+
+
+@pytest.fixture
+def serve(play, monkeypatch):
+    """Run a test with an instance whose process is a server."""
+
+    def serve(body, **settings):
+        async def opened(world):
+            @asynccontextmanager
+            async def open_dialogue(spec, process, network, output):
+                yield FakeCustom(process)
+
+            monkeypatch.setattr(lifecycle, "open_dialogue", open_dialogue)
+            async with world.open() as instance:
+                await body(world, instance)
+
+        play(opened, **settings)
+
+    return serve
+
+
+def test_a_web_call_is_exchanged_with_the_server_in_its_time(serve):
+    async def body(world, instance):
+        async def exchange(upstream, head):
+            world.process.print(b"serving\n")
+            return Returned(body=b"")
+
+        report = await instance.forward("r1", exchange, want_log_tail=True)
+        assert report.result == Returned(body=b"")
+        assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 20.0)
+        assert instance._dialogue.forwarded == [("r1", 3)]
+        assert report.log_tail.startswith(b"FC Invoke Start RequestId: r1\nserving\nFC Invoke End")
+        assert instance.usable
+
+    serve(body)
+
+
+def test_several_web_calls_may_be_under_way_in_one_instance(serve):
+    async def body(world, instance):
+        gates = {name: asyncio.Event() for name in ("r1", "r2")}
+
+        async def exchange(name):
+            await gates[name].wait()
+            return Returned(body=b"")
+
+        calls = [
+            asyncio.ensure_future(instance.forward(name, lambda _, __, n=name: exchange(n)))
+            for name in gates
+        ]
+        await settle()
+        world.process.print(b"whose?\n")
+        for name in ("r2", "r1"):
+            gates[name].set()
+            await settle()
+        assert [(await call).cold for call in calls] == [True, False]
+        assert world.logs.lines == [
+            "r1 FC Invoke Start RequestId: r1",
+            "r2 FC Invoke Start RequestId: r2",
+            " whose?",
+            "r2 FC Invoke End RequestId: r2",
+            "r1 FC Invoke End RequestId: r1",
+        ]
+
+    serve(body, instance_concurrency=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncio.CancelledError(), "Invocation canceled by client"),
+        (BadResponse("cannot be understood"), "cannot be understood"),
+        (PeerLost(), "PeerLost"),
+    ],
+)
+def test_an_exchange_that_breaks_off_is_in_the_log_with_the_reason(serve, error, said):
+    async def body(world, instance):
+        async def exchange(upstream, head):
+            raise error
+
+        with pytest.raises(type(error)):
+            await instance.forward("r1", exchange)
+        assert world.ends(f"r1 FC Invoke End RequestId: r1, Error: {said}{COST}")
+
+    serve(body)
+
+
 # --- freezing ---
 
 
@@ -595,6 +706,55 @@ def test_an_initializer_that_ends_the_process_is_told_as_that(play):
         assert re.fullmatch(words + COST, message)
 
     play(body, initializer=INIT)
+
+
+FREEZE = Hook(handler="index.freeze", timeout_s=10)
+
+
+@pytest.mark.parametrize("outcome", [returned, raised])
+def test_the_pre_freeze_hook_is_owed_after_requests_and_once(play, outcome):
+    async def body(world):
+        world.channel.script[PRE_FREEZE] = outcome
+        async with world.open() as instance:
+            assert not instance.owes_pre_freeze  # nobody has asked it anything
+            for _ in range(2):
+                await instance.run(request())
+                await instance.run(request())
+                assert instance.owes_pre_freeze
+                await instance.pre_freeze("hook")
+                assert not instance.owes_pre_freeze
+                instance.freeze()
+            assert instance.usable
+        kinds = [kind for kind, _, _ in world.channel.asked]
+        assert kinds == [INVOKE, INVOKE, PRE_FREEZE] * 2
+        assert "hook FC PreFreeze Start RequestId: hook" in world.logs.lines
+        end = "hook FC PreFreeze End RequestId: hook"
+        error = ", Error: Unhandled function error" if outcome is raised else ""
+        assert end + error in world.logs.lines
+
+    play(body, pre_freeze=FREEZE)
+
+
+def test_a_pre_freeze_hook_that_takes_too_long_ends_the_process(play):
+    async def body(world):
+        world.channel.script[PRE_FREEZE] = never
+        async with world.open() as instance:
+            await instance.run(request())
+            began = asyncio.get_running_loop().time()
+            await instance.pre_freeze("hook")
+            assert asyncio.get_running_loop().time() - began == 10
+            assert not instance.usable
+
+    play(body, pre_freeze=FREEZE)
+
+
+def test_without_a_pre_freeze_hook_none_is_owed(play):
+    async def body(world):
+        async with world.open() as instance:
+            await instance.run(request())
+            assert not instance.owes_pre_freeze
+
+    play(body)
 
 
 @pytest.mark.parametrize("outcome", [returned, raised, never])

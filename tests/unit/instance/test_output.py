@@ -188,6 +188,60 @@ async def test_a_line_that_never_ends_is_cut(pipe):
     assert pipe.logs.of("r1") == [b"start", b"x" * ENTRY_BYTES, b"next", b"end"]
 
 
+# --- several requests at once ---
+
+
+@scenario
+async def test_each_of_several_requests_has_its_marks_and_what_is_printed_is_nobodys(pipe):
+    pipe.output.begin("r1", b"start r1", False)
+    pipe.print(b"of r1\n")
+    pipe.output.begin("r2", b"start r2", False)
+    pipe.print(b"of one of them\nor the other")
+    pipe.output.end("r1", b"end r1")
+    pipe.print(b"of r2\n")
+    pipe.output.end("r2", b"end r2")
+    assert pipe.logs.of("r1") == [b"start r1", b"of r1", b"end r1"]
+    assert pipe.logs.of("r2") == [b"start r2", b"of r2", b"end r2"]
+    assert pipe.logs.of("") == [b"of one of them", b"or the other"]
+
+
+@scenario
+async def test_requests_may_end_in_any_order(pipe):
+    for name in ("r1", "r2", "r3"):
+        pipe.output.begin(name, b"start", False)
+    for name in ("r2", "r3", "r1"):
+        pipe.print(b"before the end of %b\n" % name.encode())
+        pipe.output.end(name, b"end")
+    assert pipe.logs.of("") == [b"before the end of r2", b"before the end of r3"]
+    assert pipe.logs.of("r1") == [b"start", b"before the end of r1", b"end"]
+    assert pipe.logs.of("r2") == pipe.logs.of("r3") == [b"start", b"end"]
+
+
+@scenario
+async def test_after_several_requests_a_line_belongs_to_the_last_that_was_alone(pipe):
+    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin("r2", b"start", False)
+    pipe.output.end("r1", b"end")
+    pipe.output.end("r2", b"end")
+    pipe.print(b"late\n")
+    await look()
+    assert pipe.logs.of("r2") == [b"start", b"end", b"late"]
+    pipe.output.begin("r3", b"start", False)
+    pipe.print(b"of r3\n")
+    pipe.output.end("r3", b"end")
+    assert pipe.logs.of("r3") == [b"start", b"of r3", b"end"]
+
+
+@scenario
+async def test_what_was_printed_before_the_first_of_several_requests_belongs_to_it(pipe):
+    pipe.print(b"hello\n")
+    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin("r2", b"start", False)
+    pipe.output.end("r1", b"end")
+    pipe.output.end("r2", b"end")
+    assert pipe.logs.of("r1") == [b"start", b"hello", b"end"]
+
+
 # --- the tail ---
 
 
