@@ -7,12 +7,13 @@
     ├── Unauthorized (401)
     ├── Forbidden (403)           AccessDenied · SignatureNotMatch · InvalidAccessKeyID
     ├── NotFound (404)            FunctionNotFound · VersionNotFound · AliasNotFound
-    │                             TriggerNotFound · DomainNameNotFound · DomainRouteNotFound
-    │                             CodeNotFound
+    │                             ServiceNotFound · TriggerNotFound · DomainNameNotFound
+    │                             DomainRouteNotFound · CodeNotFound
     ├── RequestTimeout (408)
     ├── Conflict (409)            FunctionAlreadyExists · FunctionNotEmpty · TriggerAlreadyExists
-    │                             DomainNameAlreadyExists
+    │                             DomainNameAlreadyExists · ServiceAlreadyExists · ServiceNotEmpty
     ├── StartFailed (412)         FunctionNotStarted · CAExited · CAFileNotFound
+    ├── PreconditionFailed (412)
     ├── ResourceExhausted (429)
     ├── InternalServerError (500)
     ├── NotSupported (501)
@@ -131,28 +132,39 @@ class FunctionNotFound(NotFound):
     code = "FunctionNotFound"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"function '{name}' does not exist.")
+        service, own_name = _parted(name)
+        message = f"function '{own_name}' does not exist"
+        super().__init__(f"{message} in service '{service}'" if service else f"{message}.")
 
 
 class VersionNotFound(NotFound):
     code = "VersionNotFound"
 
     def __init__(self, version: str, function: str) -> None:
-        super().__init__(f"version '{version}' of function '{function}' does not exist")
+        super().__init__(f"version '{version}' of {_versioned(function)} does not exist")
 
 
 class AliasNotFound(NotFound):
     code = "AliasNotFound"
 
     def __init__(self, alias: str, function: str) -> None:
-        super().__init__(f"alias '{alias}' of function '{function}' does not exist")
+        super().__init__(f"alias '{alias}' of {_versioned(function)} does not exist")
+
+
+class ServiceNotFound(NotFound):
+    code = "ServiceNotFound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"service '{name}' does not exist")
 
 
 class TriggerNotFound(NotFound):
     code = "TriggerNotFound"
 
     def __init__(self, trigger: str, function: str) -> None:
-        super().__init__(f"trigger '{trigger}' does not exist in function '{function}'")
+        service, own_name = _parted(function)
+        where = f"service '{service}' and " if service else ""
+        super().__init__(f"trigger '{trigger}' does not exist in {where}function '{own_name}'")
 
 
 class DomainNameNotFound(NotFound):
@@ -192,14 +204,30 @@ class FunctionAlreadyExists(Conflict):
     code = "FunctionAlreadyExists"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"function '{name}' already exists")
+        service, own_name = _parted(name)
+        where = f" in service '{service}'" if service else ""
+        super().__init__(f"function '{own_name}' already exists{where}")
 
 
 class FunctionNotEmpty(Conflict):
     code = "FunctionNotEmpty"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"function '{name}' has active triggers")
+        super().__init__(f"function '{_parted(name)[1]}' has active triggers")
+
+
+class ServiceAlreadyExists(Conflict):
+    code = "ServiceAlreadyExists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"service '{name}' already exists")
+
+
+class ServiceNotEmpty(Conflict):
+    code = "ServiceNotEmpty"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"service '{name}' has functions")
 
 
 class TriggerAlreadyExists(Conflict):
@@ -229,6 +257,14 @@ class CAExited(StartFailed):
 
 class CAFileNotFound(StartFailed):
     code = "CAFileNotFound"
+
+
+class PreconditionFailed(FunctionComputeError):
+    code = "PreconditionFailed"
+    status = 412
+
+    def __init__(self) -> None:
+        super().__init__("the resource being modified has been changed")
 
 
 class ResourceExhausted(FunctionComputeError):
@@ -278,3 +314,15 @@ class ServerStopping(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the server is stopping; try again")
+
+
+def _parted(function: str) -> tuple[str, str]:
+    """Return the service and the own name of a function: `service$function`, or without one."""
+    service, dollar, name = function.partition("$")
+    return (service, name) if dollar else ("", function)
+
+
+def _versioned(function: str) -> str:
+    """Say what has versions and aliases: a function, or the service that it is made in."""
+    service, own_name = _parted(function)
+    return f"service '{service}'" if service else f"function '{own_name}'"

@@ -1,7 +1,7 @@
-"""Function: its code, its resources, its lifecycle hooks."""
+"""Function: its code, its resources, its lifecycle hooks, and the service it may belong to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -85,3 +85,43 @@ class Function:
     restriction: Restriction | None = None
     # Fields that have no effect here, in the shape in which the API returns them.
     kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What functions made with an API before 3.0 belong to; some of their settings are its own."""
+
+    id: str
+    name: str
+    created_at: datetime
+    modified_at: datetime
+    description: str = ""
+    role: str = ""
+    log_project: str = ""
+    log_store: str = ""
+    # Fields that have no effect here, in the shape in which the API returns them.
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+def name_in(service: str, function: str) -> str:
+    """Return the name of a service's function. No other function has a `$` in its name."""
+    return f"{service}${function}"
+
+
+def furnish(function: Function, service: Service) -> Function:
+    """Return a function with the settings that all functions of its service have."""
+    return replace(
+        function,
+        role=service.role,
+        log_project=service.log_project,
+        log_store=service.log_store,
+        kept={**function.kept, **service.kept},
+    )
+
+
+def follow(function: Function, service: Service) -> Function:
+    """Return a function after a change of its service; instances must see what is new to it."""
+    furnished = furnish(function, service)
+    if furnished == function:
+        return function
+    return replace(furnished, generation=function.generation + 1)

@@ -1,4 +1,4 @@
-"""What the data plane reads: an in-memory view of the functions, in step with the store.
+"""What the data plane reads: an in-memory view of functions and services, in step with the store.
 
 What leads to functions from outside, triggers and custom domains, is in `routes`.
 """
@@ -6,19 +6,20 @@ What leads to functions from outside, triggers and custom domains, is in `routes
 from bisect import bisect_left, insort
 from collections.abc import Callable
 
-from anyfc.errors import FunctionNotFound
-from anyfc.model.function import Function
+from anyfc.errors import FunctionNotFound, ServiceNotFound
+from anyfc.model.function import Function, Service
 from anyfc.model.version import LATEST, VersionId, check_qualifier
 from anyfc.store.listing import page
 
 
 class Catalog:
-    """All functions by name. Belongs to the event loop: nothing here waits or locks."""
+    """All functions and services. Belongs to the event loop: nothing here waits or locks."""
 
     def __init__(self) -> None:
         # The VersionId is made once for each change and not once for each invocation.
         self._entries: dict[str, tuple[Function, VersionId]] = {}
         self._names: list[str] = []  # sorted
+        self._services: dict[str, Service] = {}
         self._watchers: list[Callable[[str], None]] = []
 
     def __len__(self) -> int:
@@ -64,6 +65,27 @@ class Catalog:
         del self._entries[name]
         del self._names[bisect_left(self._names, name)]
         self._tell(name)
+
+    def get_service(self, name: str) -> Service:
+        """Return a service. Raises ServiceNotFound."""
+        service = self._services.get(name)
+        if service is None:
+            raise ServiceNotFound(name)
+        return service
+
+    def page_services(
+        self, prefix: str, start: str, limit: int
+    ) -> tuple[list[Service], str | None]:
+        """List services by name, as `listing.page` does."""
+        return page(sorted(self._services), prefix, start, limit, self._services.get)
+
+    def put_service(self, service: Service) -> None:
+        """Take a service in, in place of an earlier state of it."""
+        self._services[service.name] = service
+
+    def remove_service(self, name: str) -> None:
+        """Forget a service that is here."""
+        del self._services[name]
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Have `callback` called with the name of each function after it was put or removed."""

@@ -15,6 +15,7 @@ FIELDS = tuple(column.name for column in FUNCTIONS.columns)
 
 SELECT_ALL = select(FUNCTIONS)
 SELECT = SELECT_ALL.where(FUNCTIONS.c.name == bindparam("by_name"))
+SELECT_IN = SELECT_ALL.where(FUNCTIONS.c.service == bindparam("by_service"))
 INSERT = insert(FUNCTIONS)
 UPDATE = update(FUNCTIONS).where(FUNCTIONS.c.name == bindparam("by_name"))
 SELECT_TRIGGER = select(TRIGGERS.c.name).where(TRIGGERS.c.function == bindparam("by_name"))
@@ -34,10 +35,7 @@ class Functions:
         """Store a new function. Raises FunctionAlreadyExists."""
 
         def change(connection: Connection) -> Function:
-            try:
-                connection.execute(INSERT, _row(function))
-            except exc.IntegrityError as error:
-                raise FunctionAlreadyExists(function.name) from error
+            insert_function(connection, function)
             return function
 
         await self._database.write(change, on_commit=self._catalog.put)
@@ -51,7 +49,7 @@ class Functions:
 
         def change(connection: Connection) -> Function:
             function = edit(_select(connection, name))
-            connection.execute(UPDATE, {**_row(function), "by_name": name})
+            update_function(connection, function)
             return function
 
         return await self._database.write(change, on_commit=self._catalog.put)
@@ -72,6 +70,23 @@ class Functions:
         return await self._database.write(
             change, on_commit=lambda function: self._catalog.remove(function.name)
         )
+
+
+def insert_function(connection: Connection, function: Function) -> None:
+    """Raises FunctionAlreadyExists."""
+    try:
+        connection.execute(INSERT, _row(function))
+    except exc.IntegrityError as error:
+        raise FunctionAlreadyExists(function.name) from error
+
+
+def update_function(connection: Connection, function: Function) -> None:
+    connection.execute(UPDATE, {**_row(function), "by_name": function.name})
+
+
+def select_in_service(connection: Connection, service: str) -> list[Function]:
+    rows = connection.execute(SELECT_IN, {"by_service": service}).mappings()
+    return [Function(**row) for row in rows]
 
 
 def _row(function: Function) -> dict[str, Any]:

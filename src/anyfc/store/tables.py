@@ -29,7 +29,7 @@ from anyfc.model.function import Code, CustomRuntime, Hook, Restriction
 
 # The migration that makes the schema below. Known here so that a database that is up to date can
 # be opened without importing Alembic, which takes longer than everything else at start together.
-HEAD = "0002"
+HEAD = "0003"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -119,6 +119,20 @@ FUNCTIONS = Table(
     Column("log_store", Text, nullable=False),
     Column("idle_timeout_s", Integer),
     Column("restriction", Json(Restriction)),
+    Column("kept", Json(Mapping[str, Any]), nullable=False),
+)
+
+SERVICES = Table(
+    "services",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+    Column("modified_at", Moment, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("log_project", Text, nullable=False),
+    Column("log_store", Text, nullable=False),
     Column("kept", Json(Mapping[str, Any]), nullable=False),
 )
 

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from anyfc.errors import AliasNotFound, FunctionNotFound, VersionNotFound
-from anyfc.model.function import Code, Function
+from anyfc.errors import AliasNotFound, FunctionNotFound, ServiceNotFound, VersionNotFound
+from anyfc.model.function import Code, Function, Service
 from anyfc.model.version import LATEST, VersionId
 from anyfc.store.catalog import Catalog
 
@@ -127,3 +127,34 @@ def test_a_function_without_code_uses_no_digest():
     made = Catalog()
     made.put(function("image", code=None))
     assert made.digests() == set()
+
+
+# --- services ---
+
+
+def service(name):
+    return Service(id=f"id-{name}", name=name, created_at=NOW, modified_at=NOW)
+
+
+def test_services_are_found_and_listed_by_name():
+    made = Catalog()
+    for name in ("b", "a", "c"):
+        made.put_service(service(name))
+    assert made.get_service("b") == service("b")
+    assert made.page_services("", "", 2) == ([service("a"), service("b")], "c")
+    assert made.page_services("c", "", 2) == ([service("c")], None)
+
+
+def test_a_service_that_was_removed_does_not_exist():
+    made = Catalog()
+    made.put_service(service("a"))
+    made.remove_service("a")
+    with pytest.raises(ServiceNotFound, match="service 'a' does not exist"):
+        made.get_service("a")
+
+
+def test_a_service_is_no_function():
+    made = Catalog()
+    made.put_service(service("a"))
+    with pytest.raises(FunctionNotFound):
+        made.get("a")

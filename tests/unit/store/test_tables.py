@@ -17,9 +17,9 @@ from anyfc.model.access import (
     User,
 )
 from anyfc.model.domain import CustomDomain
-from anyfc.model.function import Function
+from anyfc.model.function import Function, Service
 from anyfc.model.trigger import HttpSettings, Trigger
-from anyfc.store.tables import CUSTOM_DOMAINS, FUNCTIONS, TRIGGERS, Moment, OneOf
+from anyfc.store.tables import CUSTOM_DOMAINS, FUNCTIONS, SERVICES, TRIGGERS, Moment, OneOf
 
 DIALECT = sqlite.dialect()
 
@@ -30,6 +30,7 @@ def names(kind):
 
 def test_every_field_has_a_column_of_the_same_name():
     assert {column.name for column in FUNCTIONS.columns} == names(Function)
+    assert {column.name for column in SERVICES.columns} == names(Service)
     assert {column.name for column in CUSTOM_DOMAINS.columns} == {"host", *names(CustomDomain)}
     flat = (names(Trigger) - {"http"}) | names(HttpSettings)
     assert {column.name for column in TRIGGERS.columns} == flat
