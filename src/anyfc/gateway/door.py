@@ -4,7 +4,7 @@ Source: runtime.md 15.1 (addresses), 15.6 and 15.7 (custom domains); decided her
 has none: `/proxy/{function}`, for clients that cannot choose the Host they send.
 """
 
-import re
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -23,7 +23,7 @@ from anyfc.store.routes import Routes
 DOMAIN = ".fcapp.localhost"
 INTERNAL = "-vpc"  # at the end of the region: the address inside the cloud
 PROXY = b"/proxy/"
-PROXY_OF_SERVICES = re.compile(rb"/(?:2016-08-15|2021-04-06)/proxy/")
+PROXY_OF_SERVICES = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
 TARGET_HEADER = b"x-fc-invocation-target"
 
 
@@ -75,12 +75,12 @@ class Doors:
             )
         if target.startswith(PROXY):
             return self._of_proxy(target)
-        if PROXY_OF_SERVICES.match(target):
+        if target.startswith(PROXY_OF_SERVICES):
             return self._of_service(target, shown=target)
         if invocation_target is not None:
             path, mark, query = target.partition(b"?")
             led = b"/" + invocation_target.strip().strip(b"/") + path + mark + query
-            if PROXY_OF_SERVICES.match(led):
+            if led.startswith(PROXY_OF_SERVICES):
                 return self._of_service(led, shown=target)
         return None
 
@@ -150,6 +150,7 @@ def check_method(door: Door, method: str) -> None:
         raise AccessDenied(f"method {method} is not allowed here; allowed are {allowed}")
 
 
+@lru_cache(maxsize=1024)
 def host_name(host: bytes) -> str:
     """Return a Host header's name in lower case, without its port."""
     name = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
