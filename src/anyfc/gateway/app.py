@@ -8,6 +8,7 @@ from anyfc.errors import AccessDenied, FunctionComputeError, InternalServerError
 from anyfc.gateway.door import TARGET_HEADER, Doors
 from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
+from anyfc.gateway.older import VERSIONS, find_invoked, identify
 from anyfc.gateway.problem import describe, new_request_id
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
@@ -21,6 +22,8 @@ FUNCTIONS = b"/2023-03-30/functions/"
 INVOCATIONS = b"/invocations"
 CODE = b"/anyfc/code/"  # its addresses carry a signature of their own
 REQUEST_ID = b"x-fc-request-id"
+UNSIGNED_BODY = b"x-anyfc-unsigned-body"  # the signature that was verified does not cover it
+OURS = (REQUEST_ID, UNSIGNED_BODY)  # what clients send under these names stays behind
 READING = (b"GET", b"HEAD")
 
 
@@ -65,6 +68,8 @@ class Gateway:
                 self._identify(request)
                 name = path[len(FUNCTIONS) : -len(INVOCATIONS)]
                 await self._invoke.handle(request, reply, request_id, name)
+            elif path.startswith(VERSIONS):
+                await self._handle_older(request, reply, request_id)
             else:
                 if not path.startswith(CODE):
                     self._authorise(self._identify(request), request)
@@ -83,6 +88,18 @@ class Gateway:
                 raise PeerLost from error
             await reply.send(describe(InternalServerError(), request_id))
 
+    async def _handle_older(self, request: Request, reply: Reply, request_id: str) -> None:
+        """Answer a request to the API before 3.0."""
+        signed = identify(request, keys=self._keys, now=self._now())
+        invoked = find_invoked(request)
+        if invoked is not None:
+            await self._invoke.handle_older(
+                request, reply, request_id, invoked, body_signed=signed.with_body
+            )
+        else:
+            self._authorise(signed.caller, request)
+            await self._forward(request, reply, request_id, body_signed=signed.with_body)
+
     def _broken_off(self, request_id: str, error: Exception) -> PeerLost:
         """Say that an answer has begun and will not end; its caller sees the connection end."""
         why = str(error) or type(error).__name__
@@ -99,9 +116,13 @@ class Gateway:
         if caller.role is not None and request.method not in READING:
             raise AccessDenied(f"role '{caller.role}' may only invoke functions and read")
 
-    async def _forward(self, request: Request, reply: Reply, request_id: str) -> None:
-        headers = [header for header in request.headers if header[0] != REQUEST_ID]
+    async def _forward(
+        self, request: Request, reply: Reply, request_id: str, *, body_signed: bool = True
+    ) -> None:
+        headers = [header for header in request.headers if header[0] not in OURS]
         headers.append((REQUEST_ID, request_id.encode()))
+        if not body_signed:
+            headers.append((UNSIGNED_BODY, b"true"))
         try:
             async with self._control.ask(
                 request.method, request.target, headers, request.body

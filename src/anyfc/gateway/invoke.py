@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from anyfc.errors import InvalidArgument, NotSupported
+from anyfc.gateway.older import Invoked
 from anyfc.gateway.run import check_runnable, run
 from anyfc.identity.signature import check_body
-from anyfc.model.function import Function
+from anyfc.model.function import Function, name_in
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
@@ -40,6 +41,8 @@ HEAD = (
     b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version"
     b"\r\n"
 )
+# Before 3.0 it is services that have versions.
+OLDER_HEAD = HEAD.replace(b"-Function-Version", b"-Service-Version")
 BYTES = b"Content-Type: application/octet-stream\r\n"
 JSON = b"Content-Type: application/json\r\n"
 UNHANDLED = b"X-Fc-Error-Type: UnhandledInvocationError\r\n" + JSON
@@ -67,10 +70,51 @@ class Invoke:
 
     async def handle(self, request: Request, reply: Reply, request_id: str, name: bytes) -> None:
         """Answer one InvokeFunction whose caller is known; `name` is still percent-encoded."""
+        await self._serve(
+            request,
+            reply,
+            request_id,
+            name=unquote_to_bytes(name).decode(errors="replace"),
+            qualifier=_read_qualifier(request.query) if request.query else LATEST,
+            claimed=request.fields[b"x-acs-content-sha256"],
+            head=HEAD,
+        )
+
+    async def handle_older(
+        self,
+        request: Request,
+        reply: Reply,
+        request_id: str,
+        invoked: Invoked,
+        *,
+        body_signed: bool,
+    ) -> None:
+        """Answer one InvokeFunction of an API before 3.0 whose caller is known."""
+        self._catalog.get_service(invoked.service)
+        await self._serve(
+            request,
+            reply,
+            request_id,
+            name=name_in(invoked.service, invoked.function),
+            qualifier=invoked.qualifier or _read_qualifier(request.query),
+            claimed=request.fields[b"x-acs-content-sha256"] if body_signed else None,
+            head=OLDER_HEAD,
+        )
+
+    async def _serve(
+        self,
+        request: Request,
+        reply: Reply,
+        request_id: str,
+        *,
+        name: str,
+        qualifier: str,
+        claimed: bytes | None,
+        head: bytes,
+    ) -> None:
+        """Run the function and answer. `claimed` is the digest of the body, if that is signed."""
         fields = request.fields
-        qualifier = _read_qualifier(request.query) if request.query else LATEST
-        text = unquote_to_bytes(name).decode(errors="replace")
-        function, version = self._catalog.resolve(text, qualifier)
+        function, version = self._catalog.resolve(name, qualifier)
         check_runnable(function)
         want_log_tail = read_log_type(fields.get(b"x-fc-log-type"))
         if is_async(fields.get(b"x-fc-invocation-type")):
@@ -80,18 +124,19 @@ class Invoke:
                 "leave out X-Fc-Invocation-Type or set it to Sync"
             )
         request.body.set_limit(self._sync_body_bytes)
-        claimed = fields[b"x-acs-content-sha256"]
         payload = request.body.read_nowait()
         if payload is not None:
-            check_body(claimed, sha256(payload).digest())
-            await self._run(function, version, request_id, payload, want_log_tail, reply)
+            if claimed is not None:
+                check_body(claimed, sha256(payload).digest())
+            await self._run(function, version, request_id, payload, want_log_tail, reply, head)
             return
         async with collect(request.body, self._spool_folder) as (spooled, digest):
-            check_body(claimed, digest)
+            if claimed is not None:
+                check_body(claimed, digest)
             # The function may have changed while the body arrived.
-            function, version = self._catalog.resolve(text, qualifier)
+            function, version = self._catalog.resolve(name, qualifier)
             check_runnable(function)
-            await self._run(function, version, request_id, spooled, want_log_tail, reply)
+            await self._run(function, version, request_id, spooled, want_log_tail, reply, head)
 
     async def _run(
         self,
@@ -101,6 +146,7 @@ class Invoke:
         payload: bytes | Payload,
         want_log_tail: bool,
         reply: Reply,
+        head: bytes,
     ) -> None:
         invocation = Invocation(
             request_id=request_id,
@@ -115,16 +161,20 @@ class Invoke:
             version,
             request_id,
             lambda instance: instance.run(invocation),
-            lambda report: reply.send(present(report, invocation, function)),
+            lambda report: reply.send(present(report, invocation, function, head)),
         )
 
 
-def present(report: Report, invocation: Invocation, function: Function) -> Response:
+def present(
+    report: Report, invocation: Invocation, function: Function, head: bytes = HEAD
+) -> Response:
     """Return the response that tells the caller what came of an invocation.
+
+    `head` is the pattern of the lines that are always there.
 
     Source: runtime.md 12.3 (what the caller sees) and 13.4 (headers).
     """
-    head = HEAD % (
+    head %= (
         invocation.request_id.encode(),
         report.duration_ms,
         report.peak_memory_mib,

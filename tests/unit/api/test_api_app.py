@@ -139,6 +139,13 @@ def test_a_body_without_a_digest_is_refused(api):
     assert "x-acs-content-sha256" in check_error(answer, 400, "MissingRequiredHeader")
 
 
+@pytest.mark.parametrize("digest", [None, hashlib.sha256(b"other").hexdigest()])
+def test_a_body_that_the_gateway_calls_unsigned_is_not_compared_with_a_digest(api, digest):
+    headers = {"x-acs-content-sha256": digest, "x-anyfc-unsigned-body": "true"}
+    answer = api.send("POST", FUNCTIONS, b'{"functionName": 1}', headers=headers)
+    assert "functionName" in check_error(answer, 400, "InvalidArgument")
+
+
 def test_an_operation_without_a_body_needs_no_digest(api):
     answer = api.send("GET", FUNCTIONS, headers={"x-acs-content-sha256": None})
     assert answer.status_code == 200
