@@ -247,6 +247,18 @@ class Client:
             finally:
                 response.close()
 
+    def describe_server(self) -> Json:
+        """Return what the server says of itself; nothing if it is too old to be asked.
+
+        `ownNetworks`: every instance of a custom runtime has a network of its own.
+        """
+        try:
+            return self._json("GET", "/anyfc/server")
+        except ApiError as error:
+            if error.code != "PathNotSupported":
+                raise
+            return {}
+
     def _list(self, path: str, key: str, prefix: str, page: int) -> Iterator[Json]:
         """Yield what the pages of a list have under their key."""
         token = ""

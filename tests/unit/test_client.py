@@ -273,3 +273,19 @@ def test_a_log_that_is_refused_becomes_an_api_error():
     with connect(server) as client, pytest.raises(ApiError, match="no f"):
         list(client.logs("f"))
     assert server.request.extensions["timeout"]["read"]
+
+
+def test_a_server_says_what_it_has():
+    server = Server(ok({"ownNetworks": False}))
+    with connect(server) as client:
+        assert client.describe_server() == {"ownNetworks": False}
+    assert server.request.url.path == "/anyfc/server"
+
+
+def test_a_server_that_is_too_old_to_be_asked_says_nothing():
+    old = httpx.Response(400, json={"Code": "PathNotSupported", "Message": "what?"})
+    new = httpx.Response(403, json={"Code": "AccessDenied", "Message": "no"})
+    with connect(Server(old, new)) as client:
+        assert client.describe_server() == {}
+        with pytest.raises(ApiError, match="AccessDenied"):
+            client.describe_server()

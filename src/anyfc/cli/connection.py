@@ -59,17 +59,28 @@ def fail(doing: str, why: str, hint: str = "") -> NoReturn:
 @contextmanager
 def connected(doing: str, *, endpoint: str, data_dir: Path | None) -> Iterator["Client"]:
     """Yield a client of the server; what the API refuses ends the command with an explanation."""
-    from anyfc.client import ApiError, Client
+    from anyfc.client import Client
 
     config = read_settings(doing, data_dir)
     access_key_id, access_key_secret = _find_key(doing, config)
-    try:
-        with Client(
+    with (
+        explained(doing),
+        Client(
             endpoint or find_endpoint(doing, config.data_dir),
             access_key_id=access_key_id,
             access_key_secret=access_key_secret,
-        ) as client:
-            yield client
+        ) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """End the command with an explanation when the API refuses what is asked in the block."""
+    from anyfc.client import ApiError
+
+    try:
+        yield
     except ApiError as error:
         fail(doing, describe(error), _HINTS.get(error.code, ""))
 

@@ -1,89 +1,109 @@
-"""`anyfc deploy`: a folder, a file or a zip becomes a function."""
+"""`anyfc deploy`: a folder, a file or a zip becomes a function, and gets an address."""
 
-import base64
-import io
 import json
-import stat
-import sys
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from anyfc.cli.address import ROUTE, Ways, open_ways
 from anyfc.cli.connection import DataDirOption, EndpointOption, JsonOption, connected, fail
+from anyfc.cli.function import (
+    HOOK_TIMEOUT_S,
+    CommandOption,
+    ConcurrencyOption,
+    EnvOption,
+    HandlerOption,
+    HealthCheckOption,
+    HookTimeoutOption,
+    InitializerOption,
+    PortOption,
+    RuntimeOption,
+    SettingsRefused,
+    TimeoutOption,
+    custom_runtime,
+    default_name,
+    given_settings,
+    hooks,
+    parse_variables,
+    plan,
+    render_start,
+    send,
+)
+from anyfc.cli.package import PackageError, read_package
+from anyfc.cli.progress import uploading, waiting
 from anyfc.cli.show import render_size
+from anyfc.runtime.table import CUSTOM
 
 if TYPE_CHECKING:
-    from anyfc.client import Client, Progress
+    from anyfc.client import Client
 
 Json = dict[str, Any]
 
-RUNTIME = "python3.12"
-HANDLER = "index.handler"
-
-# Left out of a package: what tools keep beside the code and can make again.
-SKIPPED = frozenset(
-    {
-        ".DS_Store",
-        ".git",
-        ".hg",
-        ".idea",
-        ".mypy_cache",
-        ".pytest_cache",
-        ".ruff_cache",
-        ".svn",
-        ".vscode",
-        "__pycache__",
-    }
+TURNS = (
+    "its instances have no network of their own on this server: of all that listen on port {}, "
+    "one runs at a time"
 )
-
-# The oldest time a zip can hold: equal code gives equal packages and checksums.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-class PackageError(Exception):
-    """The code cannot be packed; the message names the file and says why."""
 
 
 def deploy(
     source: Annotated[Path, typer.Argument(help="A folder, one source file, or a zip.")],
     name: Annotated[str, typer.Option(help="Default: the name of the folder or file.")] = "",
-    runtime: Annotated[
-        str | None, typer.Option(help=f"Default for a new function: {RUNTIME}.")
-    ] = None,
-    handler: Annotated[
-        str | None,
-        typer.Option(help=f"Default for a new function: {HANDLER}; for one file, FILE.handler."),
-    ] = None,
+    runtime: RuntimeOption = None,
+    handler: HandlerOption = None,
+    command: CommandOption = None,
+    port: PortOption = None,
+    health_check: HealthCheckOption = None,
     description: Annotated[str | None, typer.Option()] = None,
-    timeout: Annotated[int | None, typer.Option(help="Seconds.")] = None,
+    timeout: TimeoutOption = None,
     memory: Annotated[int | None, typer.Option(help="MiB, a multiple of 64.")] = None,
     cpu: Annotated[float | None, typer.Option(help="Cores, a multiple of 0.05.")] = None,
     disk: Annotated[int | None, typer.Option(help="MiB, 512 or 10240.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests per instance.")] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", help="KEY=VALUE; may be repeated, replaces all variables."),
+    concurrency: ConcurrencyOption = None,
+    env: EnvOption = None,
+    initializer: InitializerOption = None,
+    initializer_timeout: HookTimeoutOption = HOOK_TIMEOUT_S,
+    pre_stop: Annotated[
+        str | None,
+        typer.Option(
+            help="Handler of the pre-stop hook; with a custom runtime any word has GET /pre-stop "
+            "called."
+        ),
     ] = None,
-    initializer: Annotated[str | None, typer.Option(help="Handler of the initializer.")] = None,
-    initializer_timeout: Annotated[int, typer.Option(help="Seconds.")] = 3,
-    pre_stop: Annotated[str | None, typer.Option(help="Handler of the pre-stop hook.")] = None,
-    pre_stop_timeout: Annotated[int, typer.Option(help="Seconds.")] = 3,
+    pre_stop_timeout: HookTimeoutOption = HOOK_TIMEOUT_S,
     role: Annotated[str | None, typer.Option(help="ARN of the function's role.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option(help="ARN of a layer version; may be repeated.")
     ] = None,
+    http: Annotated[
+        bool, typer.Option("--http", help="Give it an HTTP trigger; a new one lets everybody in.")
+    ] = False,
+    auth: Annotated[
+        str | None,
+        typer.Option(help="Who may call the trigger: anonymous, function, jwt, bearer or basic."),
+    ] = None,
+    auth_config: Annotated[
+        Path | None, typer.Option(help="JSON file with the settings of --auth.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="What the trigger lets through: GET,POST. Default for a new one: all."),
+    ] = None,
+    domain: Annotated[
+        str, typer.Option(help="Custom domain with a route to it; made if it is not there.")
+    ] = "",
+    route: Annotated[
+        str, typer.Option(help="Path of the route, exact or with * at its end.")
+    ] = ROUTE,
     endpoint: EndpointOption = "",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a function, or give an existing one new code and settings.
 
-    Settings that are not given keep their values when the function exists.
+    Settings that are not given keep their values when the function exists. --auth, --auth-config
+    and --methods include --http.
     """
     began = time.monotonic()
     name = name or default_name(source)
@@ -94,6 +114,9 @@ def deploy(
         settings = given_settings(
             runtime=runtime,
             handler=handler,
+            customRuntimeConfig=custom_runtime(
+                command=command, port=port, health_check=health_check
+            ),
             description=description,
             timeout=timeout,
             memorySize=memory,
@@ -102,10 +125,15 @@ def deploy(
             instanceConcurrency=concurrency,
             role=role,
             layers=layer,
-            environmentVariables=parse_variables(env) if env is not None else None,
+            environmentVariables=parse_variables(env),
             instanceLifecycleConfig=hooks(
                 initializer=(initializer, initializer_timeout), preStop=(pre_stop, pre_stop_timeout)
             ),
+        )
+        trigger = given_settings(
+            authType=auth,
+            authConfig=read_auth_config(auth_config),
+            methods=parse_methods(methods),
         )
     except ValueError as error:
         fail(doing, str(error))
@@ -114,171 +142,65 @@ def deploy(
             package = read_package(source)
     except PackageError as error:
         fail(doing, f"packing failed: {error}")
-    settings["code"] = {"zipFile": base64.b64encode(package).decode()}
-    defaults = {"runtime": RUNTIME, "handler": default_handler(source)}
-    with (
-        connected(doing, endpoint=endpoint, data_dir=data_dir) as client,
-        uploading(f"Uploading {render_size(len(package))}") as progress,
-    ):
-        function, created = put_function(client, name, settings, defaults, progress)
+    with connected(doing, endpoint=endpoint, data_dir=data_dir) as client:
+        function, new = put_function(client, name, source, settings, package)
+        done = "created" if new else "updated"
+        took_s = time.monotonic() - began
+        ways = Ways(trigger=trigger if http or trigger else None, domain=domain, route=route)
+        shown, lines = open_ways(client, name, ways, so_far=f"{name} itself is {done}")
+        lines += note_turns(client, function)
     if as_json:
-        typer.echo(json.dumps(function, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps({**function, **shown}, indent=2, ensure_ascii=False))
         return
-    typer.echo(
-        f"{'created' if created else 'updated'} {name} · {function.get('runtime')} · "
-        f"{function.get('handler')} · {render_size(len(package))} · "
-        f"{time.monotonic() - began:.2f} s"
-    )
+    size = render_size(len(package))
+    lines.insert(0, f"{done} {name} · {render_start(function)} · {size} · {took_s:.2f} s")
+    typer.echo("\n".join(lines))
 
 
 def put_function(
-    client: "Client", name: str, settings: Json, defaults: Json, progress: "Progress | None"
+    client: "Client", name: str, source: Path, settings: Json, package: bytes
 ) -> tuple[Json, bool]:
-    """Update a function, or create it with the defaults; say whether it was created.
+    """Create a function or update it, and say whether it was created.
+
+    Ends the command if the settings cannot be meant. Raises ApiError.
+    """
+    try:
+        wanted, new = plan(client, name, source, settings)
+    except SettingsRefused as error:
+        fail(f"deploy {name}", str(error), error.hint)
+    with uploading(f"Uploading {render_size(len(package))}") as progress:
+        return send(client, name, wanted, package, new=new, progress=progress), new
+
+
+def parse_methods(text: str | None) -> list[str] | None:
+    """Read `GET,POST`."""
+    if text is None:
+        return None
+    return [word.strip().upper() for word in text.split(",") if word.strip()]
+
+
+def read_auth_config(path: Path | None) -> Json | None:
+    """Raises ValueError."""
+    if path is None:
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"--auth-config: {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"--auth-config: {path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--auth-config: {path} holds no JSON object")
+    return content
+
+
+def note_turns(client: "Client", function: Json) -> list[str]:
+    """Say what having no networks of their own means for instances that listen.
 
     Raises ApiError.
     """
-    from anyfc.client import ApiError
-
-    # Asked first: the other order would send the code of an existing function twice.
-    try:
-        client.get_function(name)
-    except ApiError as error:
-        if error.code != "FunctionNotFound":
-            raise
-        new = {**defaults, **settings, "functionName": name}
-        return client.create_function(new, progress=progress), True
-    return client.update_function(name, settings, progress=progress), False
-
-
-def default_name(source: Path) -> str:
-    path = source.resolve()
-    return path.name if path.is_dir() else path.stem
-
-
-def default_handler(source: Path) -> str:
-    if source.is_file() and source.suffix == ".py":
-        return f"{source.stem}.handler"
-    return HANDLER
-
-
-def given_settings(**values: Any) -> Json:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def parse_variables(pairs: Sequence[str]) -> dict[str, str]:
-    """Read `KEY=VALUE` texts; the value may hold more equals signs.
-
-    Raises ValueError.
-    """
-    variables = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise ValueError(f"--env: '{pair}' is not of the form KEY=VALUE")
-        variables[key] = value
-    return variables
-
-
-def hooks(**given: tuple[str | None, int]) -> Json | None:
-    """Build the lifecycle settings out of handlers and timeouts, or None if there are none."""
-    settings = {
-        name: {"handler": handler, "timeout": timeout_s}
-        for name, (handler, timeout_s) in given.items()
-        if handler is not None
-    }
-    return settings or None
-
-
-def read_package(source: Path) -> bytes:
-    """Return the zip of a folder or file; a zip is taken as it is.
-
-    Equal code gives equal bytes. Modes survive, symbolic links become what they point to.
-    Raises PackageError.
-    """
-    try:
-        if source.suffix == ".zip" and source.is_file():
-            return _read_zip(source)
-        entries = list(walk(source)) if source.is_dir() else [(source.name, source)]
-        if not entries:
-            raise PackageError(f"{source} holds no files")
-        return pack(entries)
-    except OSError as error:
-        raise PackageError(f"{error.filename or source}: {error.strerror}") from error
-
-
-def _read_zip(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        raise PackageError(f"{path} is not a zip archive")
-    return path.read_bytes()
-
-
-def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield names inside a package and the files and folders they stand for, links followed.
-
-    Raises PackageError for a link that leads into a folder around it.
-    """
-
-    def inside(folder: Path, prefix: str, around: frozenset[Path]) -> Iterator[tuple[str, Path]]:
-        real = folder.resolve()
-        if real in around:
-            raise PackageError(f"{folder} is a link to a folder that holds it")
-        for path in sorted(folder.iterdir()):
-            if path.name in SKIPPED:
-                continue
-            if path.is_dir():
-                yield f"{prefix}{path.name}/", path
-                yield from inside(path, f"{prefix}{path.name}/", around | {real})
-            else:
-                yield prefix + path.name, path
-
-    return inside(folder, "", frozenset())
-
-
-def pack(entries: Sequence[tuple[str, Path]]) -> bytes:
-    """Zip files and folders under the given names.
-
-    Raises PackageError for what is neither, and OSError.
-    """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in entries:
-            mode = path.stat().st_mode
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.create_system = 3  # Unix, also when packed elsewhere: the mode counts
-            entry.external_attr = mode << 16
-            if stat.S_ISDIR(mode):
-                entry.external_attr |= 0x10
-                archive.writestr(entry, b"")
-            elif stat.S_ISREG(mode):
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
-            else:
-                raise PackageError(f"{path} is neither a file nor a folder")
-    return buffer.getvalue()
-
-
-@contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Show on a terminal that something is going on."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
-
-
-@contextmanager
-def uploading(text: str) -> Iterator["Progress | None"]:
-    """Show on a terminal how much of an upload is done; yields the function to tell it to."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda sent, total: bar.update(task, completed=sent, total=total)
+    if function.get("runtime") not in CUSTOM:
+        return []
+    if client.describe_server().get("ownNetworks", True):
+        return []
+    return [TURNS.format(function["customRuntimeConfig"]["port"])]

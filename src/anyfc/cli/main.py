@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("anyfc.cli.serve", "serve"),
     "env": ("anyfc.cli.env", "env"),
     "deploy": ("anyfc.cli.deploy", "deploy"),
+    "dev": ("anyfc.cli.dev", "dev"),
+    "url": ("anyfc.cli.address", "url"),
     "invoke": ("anyfc.cli.invoke", "invoke"),
     "logs": ("anyfc.cli.logs", "logs"),
     "list": ("anyfc.cli.show", "list_"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anyfc.cli.connection import DataDirOption, fail, read_settings
-from anyfc.cli.deploy import waiting
+from anyfc.cli.progress import waiting
 
 if TYPE_CHECKING:
     from anyfc.config import Config

@@ -20,6 +20,7 @@ FIELDS = {
     "functionArn": "",
     "runtime": "",
     "handler": "",
+    "customRuntimeConfig": "",
     "timeout": "s",
     "memorySize": "MiB",
     "cpu": "cores",
@@ -77,10 +78,12 @@ def delete(
     endpoint: EndpointOption = "",
     data_dir: DataDirOption = None,
 ) -> None:
-    """Delete a function and its code. Asks first when a person is at the terminal."""
+    """Delete a function, its triggers and its code. Asks when a person is at the terminal."""
     if not yes and sys.stdin.isatty():
-        typer.confirm(f"Delete the function {name} and its code?", abort=True)
+        typer.confirm(f"Delete the function {name}, its triggers and its code?", abort=True)
     with connected(f"delete {name}", endpoint=endpoint, data_dir=data_dir) as client:
+        for trigger in list(client.list_triggers(name)):
+            client.delete_trigger(name, trigger["triggerName"])
         client.delete_function(name)
     typer.echo(f"deleted {name}")
 

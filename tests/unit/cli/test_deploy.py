@@ -1,191 +1,41 @@
 import base64
-import io
 import json
-import stat
-import zipfile
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
-import anyfc.client
-from anyfc.cli.deploy import (
-    PackageError,
-    default_handler,
-    default_name,
-    hooks,
-    parse_variables,
-    read_package,
-)
+from anyfc.cli.deploy import parse_methods
 from anyfc.cli.main import app
+from anyfc.cli.package import read_package
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A function with a bit of everything."""
     root = tmp_path / "greeter"
-    (root / "lib").mkdir(parents=True)
-    (root / "empty").mkdir()
+    root.mkdir()
     (root / "index.py").write_text("def handler(event, context):\n    return event\n")
-    (root / "lib" / "words.txt").write_text("héllo")
-    (root / "bootstrap").write_text("#!/bin/sh\n")
-    (root / "bootstrap").chmod(0o755)
-    (root / "index.py").chmod(0o640)
     return root
 
 
-def unpacked(package):
-    return zipfile.ZipFile(io.BytesIO(package))
-
-
-def test_a_folder_is_packed_with_its_files_and_empty_folders(folder):
-    archive = unpacked(read_package(folder))
-    assert archive.namelist() == ["bootstrap", "empty/", "index.py", "lib/", "lib/words.txt"]
-    assert archive.read("lib/words.txt") == "héllo".encode()
-    assert archive.testzip() is None
-
-
-def test_modes_survive(folder):
-    archive = unpacked(read_package(folder))
-    modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
-    assert modes["bootstrap"] == stat.S_IFREG | 0o755
-    assert modes["index.py"] == stat.S_IFREG | 0o640
-    assert stat.S_ISDIR(modes["empty/"])
-    assert all(entry.create_system == 3 for entry in archive.infolist())
-
-
-def test_equal_code_gives_equal_packages(folder, tmp_path):
-    first = read_package(folder)
-    (folder / "index.py").touch()
-    other = tmp_path / "elsewhere" / "greeter"
-    other.parent.mkdir()
-    folder.rename(other)
-    assert read_package(other) == first
-
-
-@pytest.mark.parametrize("name", ["__pycache__", ".git", ".mypy_cache"])
-def test_what_tools_leave_behind_is_not_packed(folder, name):
-    for parent in (folder, folder / "lib"):
-        (parent / name).mkdir()
-        (parent / name / "x").write_text("x")
-    assert not [path for path in unpacked(read_package(folder)).namelist() if name in path]
-
-
-def test_links_become_what_they_point_to(folder):
-    (folder / "lib" / "again.py").symlink_to("../index.py")
-    (folder / "words").symlink_to("lib")
-    archive = unpacked(read_package(folder))
-    assert archive.read("lib/again.py") == archive.read("index.py")
-    assert archive.read("words/words.txt") == "héllo".encode()
-    assert all(not stat.S_ISLNK(entry.external_attr >> 16) for entry in archive.infolist())
-
-
-def test_a_link_to_a_folder_around_it_is_refused(folder):
-    (folder / "lib" / "up").symlink_to("..")
-    with pytest.raises(PackageError, match="up is a link to a folder that holds it"):
-        read_package(folder)
-
-
-def test_a_link_to_nothing_is_named(folder):
-    (folder / "gone").symlink_to("nowhere")
-    with pytest.raises(PackageError, match="gone: No such file"):
-        read_package(folder)
-
-
-def test_one_file_is_packed_under_its_own_name(folder):
-    assert unpacked(read_package(folder / "index.py")).namelist() == ["index.py"]
-
-
-def test_a_zip_is_taken_as_it_is(folder, tmp_path):
-    package = read_package(folder)
-    path = tmp_path / "made.zip"
-    path.write_bytes(package)
-    assert read_package(path) == package
-
-
-def test_what_cannot_be_packed_is_named(tmp_path):
-    (tmp_path / "bad.zip").write_bytes(b"no zip")
-    (tmp_path / "void").mkdir()
-    for name, why in {
-        "bad.zip": "is not a zip archive",
-        "void": "holds no files",
-        "gone": "No such file",
-        "gone.zip": "No such file",
-    }.items():
-        with pytest.raises(PackageError, match=f"{name}.*{why}"):
-            read_package(tmp_path / name)
-
-
-def test_names_and_handlers_come_from_the_source(folder, monkeypatch):
-    assert default_name(folder) == "greeter"
-    assert default_handler(folder) == "index.handler"
-    assert default_name(folder / "index.py") == "index"
-    (folder / "main.py").write_text("")
-    assert default_handler(folder / "main.py") == "main.handler"
-    monkeypatch.chdir(folder)
-    assert default_name(type(folder)(".")) == "greeter"
-
-
-def test_variables_may_hold_equals_signs():
-    assert parse_variables(["A=1", "B=x=y", "C="]) == {"A": "1", "B": "x=y", "C": ""}
-
-
-@pytest.mark.parametrize("pair", ["A", "=1", ""])
-def test_a_variable_without_a_name_or_value_is_refused(pair):
-    with pytest.raises(ValueError, match="KEY=VALUE"):
-        parse_variables([pair])
-
-
-def test_hooks_are_left_out_when_they_are_not_given():
-    assert hooks(initializer=(None, 3), preStop=(None, 3)) is None
-    assert hooks(initializer=("index.init", 9), preStop=(None, 3)) == {
-        "initializer": {"handler": "index.init", "timeout": 9}
-    }
-
-
-class Functions:
-    """A server that keeps settings and knows nothing else."""
-
-    def __init__(self):
-        self.settings = {}
-        self.sent = []
-
-    def __call__(self, request):
-        name = request.url.path.partition("/functions/")[2]
-        if request.method == "GET" and name not in self.settings:
-            return httpx.Response(404, json={"Code": "FunctionNotFound", "Message": "none"})
-        if request.method != "GET":
-            sent = json.loads(request.content)
-            self.sent.append(sent)
-            name = name or sent["functionName"]
-            self.settings[name] = {**self.settings.get(name, {}), **sent}
-        return httpx.Response(200, json=self.settings[name])
-
-
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    functions, real = Functions(), anyfc.client.Client
-    monkeypatch.setattr(
-        anyfc.client,
-        "Client",
-        lambda *place, **keys: real(*place, **keys, transport=httpx.MockTransport(functions)),
-    )
-    monkeypatch.delenv("ANYFC_ENDPOINT", raising=False)
-    monkeypatch.setenv("ANYFC_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("ANYFC_ACCESS_KEY_SECRET", "secret")
-    monkeypatch.setenv("ANYFC_DATA_DIR", str(tmp_path / "data"))
-    return functions
+def server_folder(tmp_path):
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "bootstrap").write_text("#!/bin/sh\nexec python3 server.py\n")
+    (root / "bootstrap").chmod(0o755)
+    return root
 
 
 def run(*words):
     return CliRunner().invoke(app, ["deploy", *map(str, words)])
 
 
-def test_a_new_function_is_created_with_defaults(server, folder):
+def test_a_new_function_is_created_with_defaults(api, folder):
     result = run(folder, "--env", "A=1", "--initializer", "index.init")
     assert result.exit_code == 0
     assert result.stdout.startswith("created greeter · python3.12 · index.handler")
-    (sent,) = server.sent
+    assert result.stdout.count("\n") == 1
+    (sent,) = api.bodies
     package = base64.b64decode(sent.pop("code")["zipFile"])
     assert package == read_package(folder)
     assert sent == {
@@ -197,12 +47,101 @@ def test_a_new_function_is_created_with_defaults(server, folder):
     }
 
 
-def test_an_existing_function_keeps_the_settings_that_are_not_given(server, folder):
+def test_an_existing_function_keeps_the_settings_that_are_not_given(api, folder):
     run(folder, "--name", "f", "--runtime", "python3.10", "--timeout", "9")
     result = run(folder, "--name", "f", "--memory", "256", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["timeout"] == 9
-    assert set(server.sent[1]) == {"code", "memorySize"}
+    assert set(api.bodies[1]) == {"code", "memorySize"}
+
+
+def test_a_folder_with_a_bootstrap_becomes_a_custom_runtime(api, server_folder):
+    result = run(server_folder, "--port", "8080", "--concurrency", "20")
+    assert result.exit_code == 0
+    assert "shop · custom.debian12 · /code/bootstrap · port 8080" in result.stdout
+    (sent,) = api.bodies
+    assert sent["customRuntimeConfig"] == {"port": 8080}
+    assert (sent["instanceConcurrency"], sent["timeout"]) == (20, 60)
+
+
+def test_an_update_of_the_port_keeps_the_command(api, server_folder):
+    run(server_folder, "--command", "python3 server.py", "--health-check", "/up")
+    run(server_folder, "--port", "81")
+    assert api.bodies[1]["customRuntimeConfig"] == {
+        "command": ["python3", "server.py"],
+        "healthCheckConfig": {"httpGetUrl": "/up"},
+        "port": 81,
+    }
+
+
+@pytest.mark.parametrize("own_networks", [None, True])
+def test_nothing_is_said_of_networks_where_instances_have_their_own(
+    api, server_folder, own_networks
+):
+    api.own_networks = own_networks
+    assert "network" not in run(server_folder).stdout
+
+
+def test_turns_at_a_port_are_said_where_instances_have_no_networks(api, server_folder, folder):
+    api.own_networks = False
+    assert "all that listen on port 9000, one runs at a time" in run(server_folder).stdout
+    assert "network" not in run(folder).stdout
+
+
+def test_an_address_is_made_and_printed(api, folder):
+    result = run(folder, "--http")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1:] == [
+        "at http://http-qwertzuiop.cn-hangzhou.fcapp.localhost:9000 · anonymous"
+    ]
+    assert api.sent[1][:2] == ("POST", "/functions/greeter/triggers/http")
+    again = run(folder)
+    assert again.stdout.splitlines()[1:] == result.stdout.splitlines()[1:]
+
+
+def test_what_is_said_of_the_trigger_includes_it(api, folder, tmp_path):
+    (tmp_path / "auth.json").write_text('{"tokens": []}')
+    result = run(
+        folder, "--auth", "bearer", "--auth-config", tmp_path / "auth.json", "--methods", "get,POST"
+    )
+    assert result.stdout.endswith(" · bearer · GET,POST\n")
+    assert json.loads(api.bodies[1]["triggerConfig"]) == {
+        "methods": ["GET", "POST"],
+        "authType": "bearer",
+        "authConfig": {"tokens": []},
+    }
+
+
+def test_a_domain_is_made_with_a_route_and_printed_with_the_port(api, folder):
+    result = run(folder, "--domain", "api.example.com", "--route", "/v1/*")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1:] == ["at http://api.example.com:9000/v1/* · anonymous"]
+    assert api.sent[1][1] == "/custom-domains/api.example.com"
+
+
+def test_json_has_the_function_and_what_leads_to_it(api, folder):
+    result = run(folder, "--http", "--domain", "example.com", "--json")
+    shown = json.loads(result.stdout)
+    assert shown["functionName"] == "greeter"
+    assert shown["httpTrigger"]["urlInternet"].startswith("http://http-")
+    assert shown["customDomain"]["domainName"] == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("words", "collection", "phase"),
+    [
+        (["--http"], "triggers", "give greeter an HTTP trigger"),
+        (["--domain", "example.com"], "custom-domains", "route example.com/* to greeter"),
+    ],
+)
+def test_a_failure_after_the_function_says_what_is_done_already(
+    api, folder, words, collection, phase
+):
+    api.refuse["POST", collection] = "LimitExceededError"
+    result = run(folder, *words)
+    assert result.exit_code == 2
+    assert f"could not {phase}; greeter itself is created" in result.stderr
+    assert "LimitExceededError (400)" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -210,19 +149,35 @@ def test_an_existing_function_keeps_the_settings_that_are_not_given(server, fold
     [
         (["--env", "A"], "--env: 'A' is not of the form KEY=VALUE"),
         (["--endpoint", "nowhere"], "InvalidEndpoint"),
+        (["--command", "sh -c '"], "--command: No closing quotation"),
+        (["--port", "80"], "the runtime is python3.12"),
+        (["--auth-config", "gone.json"], "--auth-config: gone.json: No such file"),
     ],
 )
-def test_a_mistake_ends_with_2_and_an_explanation(server, folder, words, why):
+def test_a_mistake_ends_with_2_and_an_explanation(api, folder, words, why):
     result = run(folder, *words)
     assert result.exit_code == 2
     assert "anyfc: could not deploy greeter" in result.stderr
     assert why in result.stderr
     assert result.stdout == ""
-    assert server.sent == []
+    assert api.sent == []
 
 
-def test_code_that_cannot_be_packed_never_reaches_the_server(server, tmp_path):
+@pytest.mark.parametrize(("text", "why"), [("{", "is not JSON"), ("[]", "holds no JSON object")])
+def test_settings_of_the_authentication_must_be_an_object(api, folder, tmp_path, text, why):
+    (tmp_path / "auth.json").write_text(text)
+    result = run(folder, "--auth", "jwt", "--auth-config", tmp_path / "auth.json")
+    assert result.exit_code == 2
+    assert why in result.stderr
+
+
+def test_code_that_cannot_be_packed_never_reaches_the_server(api, tmp_path):
     result = run(tmp_path / "gone")
     assert result.exit_code == 2
     assert "packing failed" in result.stderr
-    assert server.sent == []
+    assert api.sent == []
+
+
+def test_methods_are_read_in_any_case_and_with_spaces():
+    assert parse_methods("get, POST,") == ["GET", "POST"]
+    assert parse_methods(None) is None

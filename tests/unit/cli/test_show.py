@@ -1,5 +1,7 @@
 import pytest
+from typer.testing import CliRunner
 
+from anyfc.cli.main import app
 from anyfc.cli.show import COLUMNS, print_table, render_function, render_size, row
 
 FUNCTION = {
@@ -63,3 +65,16 @@ def test_settings_that_are_empty_are_left_out():
 def test_a_pipe_gets_fields_with_tabs_between_them(capsys):
     print_table(("A", "B"), [("1", "[red]2")])
     assert capsys.readouterr().out == "A\tB\n1\t[red]2\n"
+
+
+def test_a_function_is_deleted_with_its_triggers(api):
+    api.kept["/functions/f"] = {}
+    for name in ("http", "timer"):
+        api.kept[f"/functions/f/triggers/{name}"] = {"triggerName": name}
+    result = CliRunner().invoke(app, ["delete", "f"])
+    assert (result.exit_code, result.stdout) == (0, "deleted f\n")
+    assert [path for _, path, _ in api.sent] == [
+        "/functions/f/triggers/http",
+        "/functions/f/triggers/timer",
+        "/functions/f",
+    ]

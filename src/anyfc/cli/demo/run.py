@@ -1,29 +1,22 @@
 """`anyfc demo`: start a server, deploy three functions, invoke them, check what comes back."""
 
 import json
-import os
-import queue
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyfc.cli.connection import connected, fail
+from anyfc.cli.background import running_server
+from anyfc.cli.connection import connected
 from anyfc.cli.deploy import deploy
 from anyfc.cli.invoke import render_answer
 
 if TYPE_CHECKING:
     from anyfc.client import Answer
 
-START_S = 60.0
-STOP_S = 30.0
 ANSWER_S = 60.0
 
 FUNCTIONS = Path(__file__).parent
@@ -81,7 +74,8 @@ def demo() -> None:
     with tempfile.TemporaryDirectory(prefix="anyfc-demo-") as folder:
         # The folder itself: what is in it, a user who runs functions could not get at.
         data_dir = Path(folder)
-        with running_server(data_dir) as endpoint:
+        with running_server(data_dir) as server:
+            endpoint = server.endpoint
             typer.echo(f"server at {endpoint}\n")
             for name in ("greet", "fail", "count"):
                 deploy(
@@ -114,49 +108,3 @@ def run_step(step: Step, endpoint: str, data_dir: Path) -> bool:
     if not as_expected:
         typer.echo("!!! this is not what the function should have answered", err=True)
     return as_expected
-
-
-@contextmanager
-def running_server(data_dir: Path) -> Iterator[str]:
-    """Run a server on a free port until the block ends; yields its endpoint."""
-    # Settings of the person's own server have no say in the demo's.
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANYFC_")}
-    command = [sys.executable, "-m", "anyfc", "serve", "--port", "0", "--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
-    try:
-        yield _wait_ready(process)
-    finally:
-        status = _stop(process)
-    if status != 0:
-        fail("stop the server", f"its exit code was {status} and not 0")
-
-
-def _stop(process: "subprocess.Popen[str]") -> int:
-    process.terminate()
-    try:
-        return process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def _wait_ready(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    ready: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_watch, args=(process.stdout, ready), daemon=True).start()
-    try:
-        endpoint = ready.get(timeout=START_S)
-    except queue.Empty:
-        fail("start the server", f"it was not ready after {START_S:.0f} s")
-    if not endpoint:
-        fail("start the server", f"it ended with exit code {process.wait()}; see above for why")
-    return endpoint
-
-
-def _watch(output: IO[str], ready: "queue.Queue[str]") -> None:
-    """Report the line that says where the server listens, and keep its pipe from filling up."""
-    with output:
-        for line in output:
-            if line.startswith("ready "):
-                ready.put(line.split()[1])
-    ready.put("")
