@@ -24,6 +24,7 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
+from anyfc.runtime.custom import TUNNELLED
 from anyfc.web.message import Header, PeerLost, Response, Source
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
@@ -104,6 +105,8 @@ class WebCall:
                 self._problem = problem
                 return REPORTED
             await self._pass_back(exchange, returned.headers)
+        if exchange.status == 101:
+            return TUNNELLED
         return REPORTED if returned.failed else RETURNED
 
     async def _pass_back(self, exchange: Exchange, headers: Sequence[Header]) -> None:

@@ -43,6 +43,8 @@ CALLS = {
 }
 WEB_CALL = b"/http-invoke"
 FAILED = b"404"  # of x-fc-status
+# What came of a request whose connection has become a tunnel: how that ended, nobody has seen.
+TUNNELLED = Returned(body=b"")
 
 Connect = Callable[[], Awaitable[socket.socket]]
 # Uses a connection to the server, on which the common header lines are sent, and says what came of
@@ -207,7 +209,7 @@ class Custom:
         head = self.plan.request_head(request_id, control_path)
         try:
             async with asyncio.timeout(timeout_s) as limit:
-                return await exchange(self._upstream, head)
+                result = await exchange(self._upstream, head)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -219,11 +221,22 @@ class Custom:
                 self._spoiled = True
             raise
         except (NoAnswer, PeerLost, OSError):
-            await asyncio.wait((self._process.exited,), timeout=EXIT_WITHIN_S)
-            exited = self._process.exited
-            return Crashed(status=exited.result() if exited.done() else None)
+            return await self._explain_loss()
         except UpstreamFailed as error:
             raise BadResponse(f"the function's server cannot be understood: {error}") from error
+        if result is TUNNELLED and not await self._still_answers():
+            return await self._explain_loss()
+        return result
+
+    async def _explain_loss(self) -> Crashed:
+        """Say what became of the process whose connection ended too early."""
+        exited = self._process.exited
+        await asyncio.wait((exited,), timeout=EXIT_WITHIN_S)
+        if exited.done():
+            return Crashed(status=exited.result())
+        # One that lives on may have lost the child that listened.
+        self._spoiled = self._spoiled or not await self._still_answers()
+        return Crashed(status=None)
 
     async def probe(self, check: HealthCheck) -> int:
         """Return the status that a probe is answered with; 0 if it is not."""

@@ -12,7 +12,13 @@ from anyfc.errors import BadResponse, CAExited, FunctionNotStarted
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, Raised, Returned, TimedOut
 from anyfc.runtime import custom
-from anyfc.runtime.custom import ANSWER_BYTES, ServerPlan, explain_exit, open_custom
+from anyfc.runtime.custom import (
+    ANSWER_BYTES,
+    TUNNELLED,
+    ServerPlan,
+    explain_exit,
+    open_custom,
+)
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -467,11 +473,40 @@ def test_a_connection_that_ends_early_is_a_crash_with_the_status_if_there_is_one
     play(body)
 
 
-def test_a_port_that_is_closed_later_is_a_crash(play):
+def test_a_port_that_is_closed_later_is_a_crash_and_the_end_of_the_instance(play):
     async def body(world):
         world.open = False
         async with world.dialogue() as dialogue:
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
+            assert not dialogue.ready
+
+    play(body)
+
+
+def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
+    async def body(world):
+        world.answers = [b""]
+        async with world.dialogue() as dialogue:
+            assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
+            assert dialogue.ready
+            assert all(socket.closed for socket in world.sockets[1:])
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "result"), [(None, TUNNELLED), (1, Crashed(status=1))], ids=["it lives", "it ended"]
+)
+def test_a_tunnel_may_end_because_the_process_has(play, status, result):
+    async def body(world):
+        async def exchange(upstream, head):
+            if status is not None:
+                world.open = False
+                asyncio.get_running_loop().call_later(0.1, world.process.exited.set_result, status)
+            return TUNNELLED
+
+        async with world.dialogue() as dialogue:
+            assert await dialogue.forward(exchange, "r", timeout_s=3) == result
 
     play(body)
 
