@@ -172,7 +172,8 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._target = b""
         self._headers: list[Header] = []
-        self._header_bytes = 0
+        self._chunk_bytes = 0
+        self._head_bytes = 0  # not less than what has come of a head
         self._body: Body | None = None  # the one that is arriving
         self._skipped_body = b""  # how the body is framed that the parser does not see
         self._behind: bytes | None = None  # what came behind a request that HTTP may end with
@@ -207,8 +208,16 @@ class Connection(asyncio.Protocol):
         if self._behind is not None:
             self._hold_behind(data)
             return
+        size_bytes = len(data)
+        if size_bytes > RAW_HEAD_BYTES and self._body is None:
+            # No head is as long. Of what is none, no more is taken in than it takes to see that.
+            self.data_received(data[:RAW_HEAD_BYTES])
+            self.data_received(data[RAW_HEAD_BYTES:])
+            return
         was_in_head = self._in_head
-        self._raw_bytes += len(data)
+        self._raw_bytes += size_bytes
+        self._chunk_bytes = size_bytes
+        self._head_bytes += size_bytes
         try:
             self._parse(data)
         except httptools.HttpParserCallbackError:
@@ -309,15 +318,12 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._target = b""
         self._headers = []
-        self._header_bytes = 0
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes <= HEADER_BYTES:
-            self._headers.append((name.lower(), value))
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -347,7 +353,10 @@ class Connection(asyncio.Protocol):
             old=version == "1.0",
             secure=self._secure,
         )
-        request.problem = find_problem(request, version, self._header_bytes)
+        header_bytes = 0  # what it is, is of interest only where it may be too much
+        if self._head_bytes > HEADER_BYTES:
+            header_bytes = sum(len(name) + len(value) for name, value in headers)
+        request.problem = find_problem(request, version, header_bytes)
         if (b"upgrade" in fields or declared_bytes != 0) and parser.should_upgrade():
             self._offer_upgrade(request)
         self._arrive(request)
@@ -378,6 +387,7 @@ class Connection(asyncio.Protocol):
         body.end()
         self._body = None
         self._raw_bytes = 0
+        self._head_bytes = self._chunk_bytes  # some of it may be the next head
         self.deadline = float("inf")  # from here on the answer's own deadlines count
 
     # --- requests, in order ---
@@ -474,7 +484,7 @@ class Connection(asyncio.Protocol):
             framing = b"Transfer-Encoding: chunked\r\n"
             chunked = True
         write = self._transport.write
-        write(self._head(response, framing, _ending(request)))
+        write(self._format(response, framing + _ending(request)))
         if request.method == b"HEAD":
             return
         async for piece in body:
@@ -492,7 +502,7 @@ class Connection(asyncio.Protocol):
         if self._drained is not None:
             await self._drained
         ending = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % _one_line(protocol)
-        self._transport.write(self._head(response, b"", ending))
+        self._transport.write(self._format(response, ending))
         if not self._read_paused and not self._transport.is_closing():
             self.pause_reading()
         self._tunnel = End(self._transport, self._behind, self._leave)
@@ -509,15 +519,17 @@ class Connection(asyncio.Protocol):
         body = response.body
         assert isinstance(body, bytes)
         framing = b"" if response.status in NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        head = self._head(response, framing, ending)
-        self._transport.write(head if head_only else head + body)
+        ending = framing + ending
+        self._transport.write(self._format(response, ending, b"" if head_only else body))
 
-    def _head(self, response: Response, framing: bytes, ending: bytes) -> bytes:
+    def _format(self, response: Response, ending: bytes, body: bytes = b"") -> bytes:
         status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
+        if not response.headers:
+            return b"".join((status, response.head, self._server.date, ending, body))
         lines = [status, response.head]
         for name, value in response.headers:
             lines += (_one_line(name), b": ", _one_line(value), b"\r\n")
-        lines += (self._server.date, framing, ending)
+        lines += (self._server.date, ending, body)
         return b"".join(lines)
 
     def _go_on(self) -> None:

@@ -346,6 +346,19 @@ def test_headers_may_be_8_kib_and_not_a_byte_more():
     assert refused(with_headers(HEADER_BYTES + 1)).status == 400
 
 
+def test_the_headers_of_a_request_behind_another_are_counted_too():
+    def of(size: int) -> bytes:
+        return GET[:-2] + b"X: %b\r\n\r\n" % (b"a" * (size - len(b"HosthX")))
+
+    for first, second in ((of(HEADER_BYTES), of(HEADER_BYTES)), (GET, of(HEADER_BYTES))):
+        wire = first + second
+        for at in (0, len(first) + 7000):
+            assert [s.status for s in talk(wire[:at], wire[at:])[1]] == [200, 200]
+            wire = first + second.replace(b"aa", b"aaa", 1)
+            assert [s.status for s in talk(wire[:at], wire[at:])[1]] == [200, 400]
+            wire = first + second
+
+
 def test_a_target_may_be_4_kib_and_not_a_byte_more():
     head = b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n"
     assert talk(head % (b"x" * (TARGET_BYTES - 1)))[1][0].status == 200
