@@ -53,6 +53,7 @@ from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.lock import lock_data_dir
 from anyfc.store.routes import Routes
+from anyfc.store.services import Services
 from anyfc.store.triggers import Triggers
 from anyfc.web.https import Https
 from anyfc.web.server import Patience
@@ -148,6 +149,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     catalog=catalog,
                     routes=routes,
                     functions=functions,
+                    services=Services(database, catalog),
                     triggers=Triggers(database, routes),
                     domains=Domains(database, routes),
                     packages=packages,

@@ -1,7 +1,7 @@
 """The control API: the table of operations, and errors → responses."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anyfc.api import domains, download, functions, logs, triggers
-from anyfc.api.parts import Parts
+from anyfc.api import domains, download, functions, logs, service_operations, triggers
+from anyfc.api.parts import Endpoint, Operations, Parts
 from anyfc.errors import (
     FunctionComputeError,
     InternalServerError,
@@ -25,15 +25,12 @@ from anyfc.errors import (
 log = logging.getLogger("anyfc")
 
 VERSION = "2023-03-30"
-OTHER_VERSIONS = ("2016-08-15", "2021-04-06")
 REQUEST_ID_HEADER = "x-fc-request-id"
-
-Endpoint = Callable[[Request, Parts], Awaitable[Response]]
 
 # Sorted as the documentation is: operation, method, path below /2023-03-30, and what serves it;
 # None: not built yet. InvokeFunction is the gateway's and does not come here.
 FUNCTION = "/functions/{functionName}"
-OPERATIONS: tuple[tuple[str, str, str, Endpoint | None], ...] = (
+OPERATIONS: Operations = (
     # Functions, versions, aliases
     ("CreateFunction", "POST", "/functions", functions.create),
     ("GetFunction", "GET", FUNCTION, functions.get),
@@ -124,9 +121,11 @@ def build_app(parts: Parts) -> ASGIApp:
     """Return the control API as an ASGI application."""
     app = Starlette(
         routes=[
+            *make_routes(VERSION, OPERATIONS, parts),
             *(
-                make_route(method, f"/{VERSION}{path}", endpoint or unbuilt(operation), parts)
-                for operation, method, path, endpoint in OPERATIONS
+                route
+                for version in service_operations.VERSIONS
+                for route in make_routes(version, service_operations.OPERATIONS, parts)
             ),
             *(make_route(method, path, endpoint, parts) for method, path, endpoint in OWN),
         ],
@@ -135,6 +134,11 @@ def build_app(parts: Parts) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def make_routes(version: str, operations: Operations, parts: Parts) -> Iterator[Route]:
+    for operation, method, path, endpoint in operations:
+        yield make_route(method, f"/{version}{path}", endpoint or unbuilt(operation), parts)
 
 
 def make_route(method: str, path: str, endpoint: Endpoint, parts: Parts) -> Route:
@@ -154,12 +158,8 @@ def unbuilt(operation: str) -> Endpoint:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """Say why a method and path lead nowhere."""
-    path = request.scope["path"]
-    version = path.split("/")[1]
-    if version in OTHER_VERSIONS:
-        raise NotSupported(f"API version {version} is not supported; use version {VERSION}")
-    raise PathNotSupported(request.method, path)
+    """Say that a method and path lead nowhere."""
+    raise PathNotSupported(request.method, request.scope["path"])
 
 
 class Answers:

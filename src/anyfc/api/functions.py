@@ -111,7 +111,7 @@ def make_filter(request: Request) -> Callable[[Function], bool]:
         "runtime": lambda function: function.runtime,
         "resourceGroupId": lambda function: function.kept.get("resourceGroupId", ""),
         "gpuType": lambda function: function.kept.get("gpuConfig", {}).get("gpuType", ""),
-        "fcVersion": lambda function: "v3",
+        "fcVersion": lambda function: "v2" if function.service else "v3",
     }
     equal = [(value, read) for name, read in wanted.items() if (value := query.get(name))]
     part = query.get("description", "")
@@ -138,6 +138,11 @@ def read_tags(text: str) -> list[dict[str, str]]:
 async def get_code(request: Request, parts: Parts) -> Response:
     qualifier = request.query_params.get("qualifier") or LATEST
     function, _ = parts.catalog.resolve(name_of(request), qualifier)
+    return answer_code(function, request, parts)
+
+
+def answer_code(function: Function, request: Request, parts: Parts) -> Response:
+    """Say where the code of a function is. Raises CodeNotFound."""
     if function.code is None:
         raise CodeNotFound
     url = make_address(

@@ -1,12 +1,15 @@
-"""What the endpoints of the control API work with."""
+"""What the endpoints of the control API work with, and what an endpoint is."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from string import ascii_lowercase
 from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import Logs
@@ -15,6 +18,7 @@ from anyfc.store.catalog import Catalog
 from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.routes import Routes
+from anyfc.store.services import Services
 from anyfc.store.triggers import Triggers
 
 
@@ -25,6 +29,7 @@ class Parts:
     catalog: Catalog
     routes: Routes
     functions: Functions
+    services: Services
     triggers: Triggers
     domains: Domains
     packages: Packages
@@ -42,3 +47,8 @@ class Parts:
     new_letters: Callable[[], str] = lambda: "".join(
         secrets.choice(ascii_lowercase) for _ in range(10)
     )
+
+
+Endpoint = Callable[[Request, Parts], Awaitable[Response]]
+# Operation, method, path below the version, and what serves it; None: not built yet.
+Operations = tuple[tuple[str, str, str, Endpoint | None], ...]

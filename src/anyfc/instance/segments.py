@@ -24,7 +24,8 @@ SMALLEST_LIMIT_BYTES = SEGMENTS * 64 * KIB
 OPEN_FILES = 64
 # Small enough that reading a large log holds up neither the writer nor the loop for long.
 PAGE_BYTES = 128 * KIB
-FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
+# Of a function in a service, with the service's name in front.
+FUNCTION_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,127}\$)?[A-Za-z_][A-Za-z0-9_-]{0,127}")
 
 SEGMENT_NAME = re.compile(r"\d+\.log")
 

@@ -27,6 +27,7 @@ from anyfc.store.database import open_database
 from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.routes import Routes
+from anyfc.store.services import Services
 from anyfc.store.triggers import Triggers
 
 REQUEST_ID = "1-65d71219-15d63510-fecf237c590c"
@@ -126,6 +127,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
             catalog=catalog,
             routes=routes,
             functions=Functions(database, catalog),
+            services=Services(database, catalog),
             triggers=Triggers(database, routes),
             domains=Domains(database, routes),
             packages=Packages(blobs, tmp_path / "code", uid=None, gid=None, limit_bytes=2**20),

@@ -200,7 +200,17 @@ def test_few_files_stay_open_however_many_functions_write(tmp_path: Path) -> Non
     assert stored_bytes(tmp_path) == 2000 * len(text(1, b"hello"))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../f", "a/b", "/etc", "f\n", "f" * 129])
+def test_a_function_of_a_service_has_a_log_of_its_own(segments: Segments, tmp_path: Path) -> None:
+    for name in ("s", "f", "s$f"):
+        segments.append(name, text(1, b"hello"))
+    segments.remove("s$f")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "s"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../f", "a/b", "/etc", "f\n", "f" * 129, "$f", "s$", "s$../f", "a$b$c"],
+)
 def test_what_is_not_the_name_of_a_function_reaches_no_file(segments: Segments, name: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a function"):
         segments.append(name, text(1, b"x"))
