@@ -229,6 +229,7 @@ class Instance:
         """Stop everything in the sandbox until the next request."""
         if not self.frozen:
             self.frozen = True
+            self._dialogue.before_freeze()
             self._process.freeze()
 
     def thaw(self) -> None:

@@ -66,6 +66,9 @@ class Builtin:
     def peak_memory_mib(self) -> float:
         return self._peak_memory_mib
 
+    def before_freeze(self) -> None:
+        """Nothing: the channel has no time of its own."""
+
     async def greet(self) -> None:
         try:
             async with asyncio.timeout(self._start_s):

@@ -102,6 +102,12 @@ class Custom:
     def peak_memory_mib(self) -> float:
         return self._process.peak_memory_mib()
 
+    def before_freeze(self) -> None:
+        """Close idle connections: a server's idle timer would fire at the thaw, and end the
+        connection that carries the request it was thawed for.
+        """
+        self._upstream.close()
+
     def close(self) -> None:
         self._upstream.close()
         if self._first is not None:

@@ -36,5 +36,8 @@ class Dialogue(Protocol):
         Raises BadResponse if an event is answered with what is not HTTP.
         """
 
+    def before_freeze(self) -> None:
+        """Give up what would not outlast a freeze."""
+
     def peak_memory_mib(self) -> float:
         """The largest resident memory of the process until now; 0 where it cannot be known."""

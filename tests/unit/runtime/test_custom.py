@@ -372,6 +372,19 @@ def test_connections_are_used_again(play):
     play(body)
 
 
+def test_no_connection_outlasts_a_freeze(play):
+    async def body(world):
+        world.answers = [OK, OK]
+        async with world.dialogue() as dialogue:
+            await dialogue.ask(INVOKE, "r1", b"", timeout_s=3)
+            dialogue.before_freeze()
+            assert world.peers[0].is_closing()
+            await dialogue.ask(INVOKE, "r2", b"", timeout_s=3)
+            assert len(world.peers) == 2
+
+    play(body)
+
+
 def test_several_requests_may_be_under_way(play):
     async def body(world):
         async with world.dialogue(concurrency=2) as dialogue:
