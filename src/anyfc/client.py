@@ -250,7 +250,8 @@ class Client:
     def describe_server(self) -> Json:
         """Return what the server says of itself; nothing if it is too old to be asked.
 
-        `ownNetworks`: every instance of a custom runtime has a network of its own.
+        `ownNetworks`: every instance of a custom runtime has a network of its own. `tlsPort`: where
+        custom domains with a certificate are served.
         """
         try:
             return self._json("GET", "/anyfc/server")

@@ -18,8 +18,9 @@ from anyfc.runtime.table import PYTHON
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs/reference"
+FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", "examples/README.md")
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")),
+    *(ROOT / name for name in FIRST),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -62,6 +63,7 @@ class Ways:
     trigger: Json | None  # settings of its HTTP trigger; None: leave that as it is
     domain: str = ""
     route: str = ROUTE
+    certificate: Json | None = None  # of the domain; None: leave that as it is
 
 
 def open_ways(client: "Client", name: str, ways: Ways, *, so_far: str) -> tuple[Json, list[str]]:
@@ -81,9 +83,12 @@ def open_ways(client: "Client", name: str, ways: Ways, *, so_far: str) -> tuple[
         lines.append(render_trigger(trigger))
     if ways.domain:
         with explained(f"route {ways.domain}{ways.route} to {name}; {so_far}"):
-            domain, before = put_route(client, ways.domain, ways.route, name)
+            domain, before = put_route(
+                client, ways.domain, ways.route, name, certificate=ways.certificate
+            )
         shown["customDomain"] = domain
-        lines.append(render_route(client.endpoint, domain, ways.route, before))
+        https_port = client.describe_server().get("tlsPort")
+        lines += render_route(domain, ways.route, before, client.endpoint, https_port)
     return shown, lines
 
 
@@ -141,29 +146,55 @@ def show_address(client: "Client", name: str, trigger: Mapping[str, Any]) -> Jso
 # --- custom domains -----------------------------------------------------------------------------
 
 
-def put_route(client: "Client", domain: str, path: str, function: str) -> tuple[Json, str]:
+def read_certificate(certificate: Path | None, private_key: Path | None) -> Json | None:
+    """Return the settings of a certificate in two PEM files.
+
+    Raises ValueError.
+    """
+    if certificate is None and private_key is None:
+        return None
+    if certificate is None or private_key is None:
+        raise ValueError("--certificate and --private-key belong together")
+    try:
+        return {
+            "certName": certificate.stem,
+            "certificate": certificate.read_text(),
+            "privateKey": private_key.read_text(),
+        }
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{certificate} or {private_key} is not a PEM file") from error
+
+
+def put_route(
+    client: "Client", domain: str, path: str, function: str, *, certificate: Json | None = None
+) -> tuple[Json, str]:
     """Have a path of a custom domain lead to a function; the domain is made if it is not there.
 
-    Returns the domain, and the function that the path led to before, if that was another.
-    Raises ApiError.
+    With a certificate it speaks HTTPS too. Returns the domain, and the function that the path led
+    to before, if that was another. Raises ApiError.
     """
     from anyfc.client import ApiError
 
     route: Json = {"path": path, "functionName": function, "qualifier": LATEST}
+    settings: Json = {}
+    if certificate is not None:
+        settings = {"protocol": "HTTP,HTTPS", "certConfig": certificate}
     try:
         found = client.get_custom_domain(domain)
     except ApiError as error:
         if error.code != "DomainNameNotFound":
             raise
-        settings = {"domainName": domain, "protocol": "HTTP", "routeConfig": {"routes": [route]}}
-        return client.create_custom_domain(settings), ""
+        new = {"domainName": domain, "protocol": "HTTP", "routeConfig": {"routes": [route]}}
+        return client.create_custom_domain({**new, **settings}), ""
     routes = found["routeConfig"]["routes"]
     old = next((one for one in routes if one["path"] == path), None)
     if old is None:
         routes = [*routes, route]
     else:
         routes = [{**old, **route} if one is old else one for one in routes]
-    changed = client.update_custom_domain(domain, {"routeConfig": {"routes": routes}})
+    changed = client.update_custom_domain(domain, {"routeConfig": {"routes": routes}, **settings})
     before = old["functionName"] if old is not None else ""
     return changed, before if before != function else ""
 
@@ -180,12 +211,15 @@ def render_trigger(trigger: Mapping[str, Any]) -> str:
     return f"at {trigger['httpTrigger']['urlInternet']} · {config['authType']}{methods}"
 
 
-def render_route(endpoint: str, domain: Mapping[str, Any], path: str, before: str) -> str:
-    """Say where a route of a custom domain is; for HTTP its port is that of the server."""
+def render_route(
+    domain: Mapping[str, Any], path: str, before: str, endpoint: str, https_port: int | None
+) -> list[str]:
+    """Say where a route of a custom domain is: at the ports of the server."""
     name, auth_type = domain["domainName"], domain["authConfig"]["authType"]
-    place = f"https://{name}"
-    if "HTTP" in domain["protocol"].split(","):
-        port = urlsplit(endpoint).port
-        place = f"http://{name}:{port}" if port else f"http://{name}"
     was = f" · led to {before} before" if before else ""
-    return f"at {place}{path} · {auth_type}{was}"
+    ports = {"HTTP": urlsplit(endpoint).port, "HTTPS": https_port}
+    return [
+        f"at {scheme.lower()}://{name}{f':{port}' if port else ''}{path} · {auth_type}{was}"
+        for scheme, port in ports.items()
+        if scheme in domain["protocol"].split(",")
+    ]

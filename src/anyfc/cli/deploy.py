@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anyfc.cli.address import ROUTE, Ways, open_ways
+from anyfc.cli.address import ROUTE, Ways, open_ways, read_certificate
 from anyfc.cli.connection import DataDirOption, EndpointOption, JsonOption, connected, fail
 from anyfc.cli.function import (
     HOOK_TIMEOUT_S,
@@ -96,6 +96,12 @@ def deploy(
     route: Annotated[
         str, typer.Option(help="Path of the route, exact or with * at its end.")
     ] = ROUTE,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file: has the domain speak HTTPS too.")
+    ] = None,
+    private_key: Annotated[
+        Path | None, typer.Option(help="PEM file with the key of --certificate.")
+    ] = None,
     endpoint: EndpointOption = "",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -135,6 +141,12 @@ def deploy(
             authConfig=read_auth_config(auth_config),
             methods=parse_methods(methods),
         )
+        ways = Ways(
+            trigger=trigger if http or trigger else None,
+            domain=domain,
+            route=route,
+            certificate=read_certificate(certificate, private_key),
+        )
     except ValueError as error:
         fail(doing, str(error))
     try:
@@ -146,7 +158,6 @@ def deploy(
         function, new = put_function(client, name, source, settings, package)
         done = "created" if new else "updated"
         took_s = time.monotonic() - began
-        ways = Ways(trigger=trigger if http or trigger else None, domain=domain, route=route)
         shown, lines = open_ways(client, name, ways, so_far=f"{name} itself is {done}")
         lines += note_turns(client, function)
     if as_json:

@@ -3,7 +3,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from anyfc.cli.address import put_http_trigger, put_route, render_route, render_trigger
+from anyfc.cli.address import (
+    put_http_trigger,
+    put_route,
+    read_certificate,
+    render_route,
+    render_trigger,
+)
 from anyfc.cli.main import app
 
 URL = "http://web-qwertzuiop.cn-hangzhou.fcapp.localhost:9000"
@@ -163,19 +169,64 @@ def test_an_address_is_shown_with_who_may_call_and_how(config, line):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "protocol", "line"),
+    ("endpoint", "protocol", "places"),
     [
-        ("http://127.0.0.1:9000", "HTTP", "at http://example.com:9000/a · anonymous"),
-        ("http://127.0.0.1:9000", "HTTP,HTTPS", "at http://example.com:9000/a · anonymous"),
-        ("http://127.0.0.1:9000", "HTTPS", "at https://example.com/a · anonymous"),
-        ("https://fc.example.com", "HTTP", "at http://example.com/a · anonymous"),
+        ("http://127.0.0.1:9000", "HTTP", ["http://example.com:9000"]),
+        (
+            "http://127.0.0.1:9000",
+            "HTTP,HTTPS",
+            ["http://example.com:9000", "https://example.com:9443"],
+        ),
+        ("https://fc.example.com", "HTTP", ["http://example.com"]),
     ],
 )
-def test_a_route_is_shown_with_the_port_of_the_server(endpoint, protocol, line):
+def test_a_route_is_shown_with_the_ports_of_the_server(endpoint, protocol, places):
     domain = {
         "domainName": "example.com",
         "protocol": protocol,
         "authConfig": {"authType": "anonymous"},
     }
-    assert render_route(endpoint, domain, "/a", "") == line
-    assert render_route(endpoint, domain, "/a", "g") == line + " · led to g before"
+    lines = [f"at {place}/a · anonymous" for place in places]
+    assert render_route(domain, "/a", "", endpoint, 9443) == lines
+    assert render_route(domain, "/a", "g", endpoint, 9443) == [
+        f"{line} · led to g before" for line in lines
+    ]
+
+
+def test_a_port_that_nobody_knows_is_left_out():
+    domain = {
+        "domainName": "example.com",
+        "protocol": "HTTPS",
+        "authConfig": {"authType": "jwt"},
+    }
+    endpoint = "http://127.0.0.1:9000"
+    assert render_route(domain, "/", "", endpoint, None) == ["at https://example.com/ · jwt"]
+
+
+def test_a_certificate_makes_a_domain_speak_https_too(functions, client, tmp_path):
+    for name in ("site.pem", "site.key"):
+        (tmp_path / name).write_text(name)
+    certificate = read_certificate(tmp_path / "site.pem", tmp_path / "site.key")
+    assert certificate == {
+        "certName": "site",
+        "certificate": "site.pem",
+        "privateKey": "site.key",
+    }
+    put_route(client, "example.com", "/*", "f")
+    put_route(client, "example.com", "/*", "f", certificate=certificate)
+    assert "certConfig" not in functions.bodies[0]
+    assert functions.bodies[1]["certConfig"] == certificate
+    assert functions.bodies[1]["protocol"] == "HTTP,HTTPS"
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path):
+    gone, binary = tmp_path / "gone.pem", tmp_path / "binary.pem"
+    binary.write_bytes(b"\xff\xfe")
+    assert read_certificate(None, None) is None
+    for certificate, private_key, why in (
+        (gone, None, "belong together"),
+        (gone, gone, "gone.pem: No such file"),
+        (binary, binary, "is not a PEM file"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            read_certificate(certificate, private_key)
