@@ -10,10 +10,12 @@ from pathlib import Path
 from types import FrameType
 
 from bench.anyfc import open_anyfc
+from bench.part import FULL, QUICK
+from bench.peers.nginx import describe_nginx
 from bench.peers.rie import describe_rie, fetch_rie
 from bench.process import Missing, busy_cores
 from bench.report import describe_machine, table, write
-from bench.rows import FULL, PARTS, QUICK
+from bench.rows import PARTS
 
 VENV_PYTHON = Path(".venv/bin/python")
 
@@ -47,7 +49,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under a minute; keeps no results")
+    parser.add_argument("--quick", action="store_true", help="two minutes; keeps no results")
     parser.add_argument("--only", action="append", choices=PARTS, help="keeps no results")
     parser.add_argument(
         "--python", type=Path, default=VENV_PYTHON.absolute(), help="interpreter that has anyfc"
@@ -61,13 +63,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def versions() -> str:
-    names = ("functions-framework", "gunicorn", "awslambdaric", "uvloop", "httptools")
+    names = ("functions-framework", "gunicorn", "flask", "awslambdaric")
+    names += ("uvloop", "httptools", "websockets")
     known = [f"{name} {version(name)}" for name in names]
     try:
         fetch_rie()
         known += [f"RIE of {describe_rie()['wheel']}"]
     except Missing as missing:
         known += [f"RIE missing: {missing}"]
+    try:
+        known += [describe_nginx()]
+    except Missing as missing:
+        known += [f"nginx missing: {missing}"]
     return ", ".join(known)
 
 

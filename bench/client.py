@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
-from pathlib import Path
+from types import MappingProxyType
 
-HANDLER = Path(__file__).with_name("functions") / "index.py"
 EVENT = b'{"key":"a"}'
 ANSWER = b"hello world"
 TIMEOUT_S = 60.0
@@ -16,17 +15,21 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A POST to this machine."""
+    """A request to this machine."""
 
     port: int
     path: str
-    body: bytes
+    method: str = "POST"
+    body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def wire(self) -> bytes:
-        headers = {"Host": f"127.0.0.1:{self.port}", "Content-Length": str(len(self.body))}
-        lines = [f"{name}: {value}\r\n" for name, value in {**headers, **self.headers}.items()]
-        return f"POST {self.path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + self.body
+    def wire(self, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """Return it as it is sent, with more headers."""
+        headers = {"Host": f"127.0.0.1:{self.port}", **self.headers, **more}
+        if self.body:
+            headers["Content-Length"] = str(len(self.body))
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        return f"{self.method} {self.path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def call(subject: Subject) -> float:
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", request.port), timeout=TIMEOUT_S) as connection:
         connection.sendall(wire)
-        response = HTTPResponse(connection, method="POST")
+        response = HTTPResponse(connection, method=request.method)
         response.begin()
         body = response.read()
         took_s = time.perf_counter() - began
@@ -64,7 +67,7 @@ async def call_at_once(subject: Subject, *, callers: int) -> tuple[list[float], 
     The connections are open before the clock starts.
     """
     request = subject.make_request()
-    wire = request.wire().replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    wire = request.wire({"Connection": "close"})
     connections = [await asyncio.open_connection("127.0.0.1", request.port) for _ in range(callers)]
     began = time.perf_counter()
     for _, writer in connections:

@@ -1,15 +1,16 @@
 """wrk: many requests, as fast as the subject answers."""
 
+import asyncio
 import json
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.client import Subject, WrongAnswer, call
+from bench.client import Subject, WrongAnswer, call, call_at_once
 from bench.process import Missing
 
-SCRIPT = Path(__file__).with_name("post.lua")
+SCRIPT = Path(__file__).with_name("request.lua")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +27,25 @@ def require_wrk() -> None:
         raise Missing("wrk is not installed (Debian package `wrk`)")
 
 
-def run_wrk(subject: Subject, *, connections: int, duration_s: int) -> Load:
-    """Load a subject. Raises WrongAnswer if one answer was not a success."""
+def run_wrk(
+    subject: Subject, *, connections: int, duration_s: int, warm_each: bool = False
+) -> Load:
+    """Load a subject. With `warm_each`, each connection finds an instance that has started.
+
+    wrk hangs up in the middle of its last requests, and that is the end of anyfc's instances that
+    serve one at a time: without, the next run has their cold starts in it. Raises WrongAnswer if
+    one answer was not a success.
+    """
     call(subject)  # wrk sees the status only; this sees the body
+    if warm_each:
+        _, errors = asyncio.run(call_at_once(subject, callers=connections))
+        if errors:
+            raise WrongAnswer(errors[0])
     request = subject.make_request()
     argv = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={duration_s}s"]
     argv += [f"--script={SCRIPT}", f"http://127.0.0.1:{request.port}{request.path}", "--"]
-    argv += [request.body.decode(), *(text for pair in request.headers.items() for text in pair)]
+    argv += [request.method, request.body.decode()]
+    argv += [text for pair in request.headers.items() for text in pair]
     done = subprocess.run(argv, capture_output=True, check=True, text=True)
     seen = json.loads(done.stdout.splitlines()[-1])
     if seen["errors"] or not seen["requests"]:

@@ -31,7 +31,7 @@ def open_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own; on exit end it and all that it has started.
 
-    A `Missing` raised inside gets the last line that the program wrote to standard error.
+    If it has ended, a `Missing` raised inside gets the last line that it wrote to standard error.
     """
     with tempfile.NamedTemporaryFile() as errors:
         try:
@@ -49,6 +49,8 @@ def open_process(
         try:
             yield process
         except Missing as missing:
+            if process.poll() is None:
+                raise
             lines = Path(errors.name).read_text(errors="replace").split("\n")
             said = next((line for line in reversed(lines) if line.strip()), "")
             raise Missing(f"{missing}: {said.strip()}" if said else str(missing)) from missing

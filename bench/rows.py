@@ -2,16 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from statistics import median
-from typing import Any
 
-from bench.anyfc import Server
 from bench.client import Subject, WrongAnswer, call, call_at_once
 from bench.floor.start import open_floor
-from bench.load import require_wrk, run_wrk
 from bench.measure import (
     family_pss_bytes,
     first_call_s,
@@ -19,111 +16,26 @@ from bench.measure import (
     instance_pss_bytes,
     start_and_first_call_s,
 )
+from bench.part import ANYFC, CONNECTIONS, OpenServer, OpenSubject, Part, Size, load
 from bench.peers.functions_framework import open_functions_framework
 from bench.peers.rie import open_rie
 from bench.process import Missing
-from bench.report import Row, percentile
+from bench.report import percentile
+from bench.web_rows import flask, web, web_latency, websocket
 
-ANYFC = "anyfc"
 FLOOR = "bare pipe"
 FRAMEWORK = "functions-framework"
 RIE = "AWS RIE"
 OWN_CODE = "anyfc, code of its own"
 
-CONNECTIONS = 16
 CALLERS = 200
 MANY_INSTANCES = 20
-
-OpenServer = Callable[[], AbstractContextManager[Server]]
-OpenSubject = Callable[[], AbstractContextManager[Subject]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """How often, and how long."""
-
-    rounds: int
-    duration_s: int
-    cold_calls: int
-    bursts: int
-
-
-QUICK = Size(rounds=5, duration_s=1, cold_calls=15, bursts=1)
-FULL = Size(rounds=7, duration_s=3, cold_calls=100, bursts=5)
-
-
-@dataclass(slots=True)
-class Part:
-    """What one part of the run has come to: rows for people, samples for a second look."""
-
-    rows: list[Row] = field(default_factory=list)
-    samples: dict[str, Any] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # what could not be measured, and why
-
-    def compare(
-        self,
-        what: str,
-        unit: str,
-        values: Mapping[str, float],
-        *,
-        ours: str = ANYFC,
-        peer: str = "",
-        target: str = "",
-    ) -> None:
-        reasons = [f"{name}: {self.missing[name]}" for name in (ours, peer) if name in self.missing]
-        row = Row(
-            what=what,
-            unit=unit,
-            ours=values.get(ours),
-            peer=peer,
-            theirs=values.get(peer),
-            target=target,
-            reason="; ".join(reasons),
-        )
-        self.rows.append(row)
-
-
-def open_all(
-    stack: ExitStack, openers: Mapping[str, OpenSubject], missing: dict[str, str]
-) -> dict[str, Subject]:
-    """Start what can be started; the rest becomes `missing`."""
-    subjects = {}
-    for name, opener in openers.items():
-        try:
-            subjects[name] = stack.enter_context(opener())
-        except Missing as error:
-            missing[name] = str(error)
-    return subjects
 
 
 @contextmanager
 def one_function(open_server: OpenServer) -> Iterator[Subject]:
     with open_server() as server:
         yield server.deploy("bench")
-
-
-def load(
-    openers: Mapping[str, OpenSubject], missing: dict[str, str], size: Size, *, connections: int
-) -> dict[str, Any]:
-    """Runs of wrk in turns; each first has one that does not count."""
-    with ExitStack() as stack:
-        try:
-            require_wrk()
-        except Missing as error:
-            missing.update(dict.fromkeys(openers, str(error)))
-            return {}
-        subjects = open_all(stack, openers, missing)
-
-        def runs(duration_s: int, rounds: int) -> dict[str, Any]:
-            samplers = {
-                name: partial(run_wrk, subject, connections=connections, duration_s=duration_s)
-                for name, subject in subjects.items()
-                if name not in missing
-            }
-            return in_turns(samplers, missing, rounds=rounds)
-
-        runs(1, rounds=1)
-        return runs(size.duration_s, size.rounds)
 
 
 def throughput(open_server: OpenServer, size: Size) -> Part:
@@ -243,4 +155,8 @@ PARTS: Mapping[str, Callable[[OpenServer, Size], Part]] = {
     "cold-start": cold_start,
     "cold-burst": cold_burst,
     "idle-memory": idle_memory,
+    "web": web,
+    "web-latency": web_latency,
+    "flask": flask,
+    "websocket": websocket,
 }

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.client import EVENT, HANDLER, Request, Subject
+from bench.client import EVENT, Request, Subject
+from bench.package import HANDLER
 from bench.process import Missing, free_port, listens, open_process, wait_ready
 
 

@@ -1,10 +1,13 @@
--- wrk: the same POST again and again. Arguments: body, then header names and values in turn.
--- There is no `request` function, so wrk builds the request once and Lua costs nothing after that.
+-- wrk: the same request again and again. Arguments: method, body, then header names and values in
+-- turn. There is no `request` function, so wrk builds the request once and Lua costs nothing after
+-- that.
 
 function init(args)
-   wrk.method = "POST"
-   wrk.body = args[1]
-   for i = 2, #args, 2 do
+   wrk.method = args[1]
+   if args[2] ~= "" then
+      wrk.body = args[2]
+   end
+   for i = 3, #args, 2 do
       wrk.headers[args[i]] = args[i + 1]
    end
 end
