@@ -5,19 +5,18 @@
     known       observed, documented or assumed
     source      the page or the place where the behaviour can be looked up
     scripted    the test that stands in, where time or two parties play a part; then nothing follows
-    [given]     the function: `runtime`, `handler`, `settings`, and `files` or a folder of
-                `tests/functions` as `function`
-    [when]      what is sent: `operation`, `event` or `event_hex`, `headers`, `query`; for
-                CreateFunction and UpdateFunction `settings` and `files`
-    [then]      what comes back; see `CHECKS`
+    [given]     the function: see `GIVEN`
+    [when]      what is sent: see `WHEN`
+    [then]      what comes back: see `CHECKS`
 
 Several operations are `[[steps]]`, each with `when` and `then`. A first CreateFunction creates what
 is given; otherwise it exists before the first step.
 
 `<name>` in an expected text stands for a value, the same one all through the case; two names never
 stand for the same value. `<any>` stands for anything each time. `<rid>` is the request id of the
-step, `<function>`, `<region>` and `<account>` are known from the start. `<fill:N>` in what is sent
-is N bytes of filler.
+step, `<function>`, `<service>`, `<region>`, `<account>` and, of an HTTP trigger, its host
+`<trigger>` are known from the start, and may be in what is sent too. `<fill:N>` in what is sent is
+N bytes of filler.
 """
 
 import re
@@ -39,21 +38,72 @@ SECTIONS = {
     "Python event handlers": range(1, 25),
     "Context and environment": range(25, 40),
     "Logging": range(40, 52),
+    "HTTP calls to built-in runtimes": range(52, 84),
     "Limits": range(84, 90),
+    "WSGI handlers": range(90, 103),
+    "Web calls to custom runtimes": range(103, 129),
+    "Events for custom runtimes": range(129, 135),
     "Lifecycle": range(135, 153),
+    "Asynchronous calls, routes, authentication": range(153, 166),
+}
+# Servers with other settings than the usual one.
+SERVERS = {
+    # Default domains as in the cloud; the servers that functions bring have little time to start;
+    # instances are not frozen between two requests, so that connections to them stay open.
+    "strict": {
+        "ANYFC_STRICT_DOMAINS": "true",
+        "ANYFC_SERVER_START_S": "2",
+        "ANYFC_FREEZE_AFTER_S": "30",
+    },
 }
 
 HEAD = {"title", "statements", "known", "source"}
-GIVEN = {"runtime", "handler", "settings", "files", "function"}
-WHEN = {"operation", "event", "event_hex", "headers", "query", "settings", "files"}
+GIVEN = {
+    "runtime",
+    "handler",
+    "settings",
+    "files",
+    "executable",  # names of files that may be executed
+    "function",  # a folder of `tests/functions` instead of files
+    "service",  # true: made in a service, with the API before 3.0
+    "others",  # more functions of the same kind: `<function>-` and one of these words
+    "trigger",  # the config of an HTTP trigger; anonymous, and with the usual methods
+    "domains",  # custom domains, as they are created
+    "server",  # one of `SERVERS`
+    "needs_networks",  # true: cannot be so where instances have no network of their own
+}
+WHEN = {
+    "operation",
+    "headers",  # a list of values is a header for each
+    "query",
+    # InvokeFunction; the function that is given if no other is named
+    "function",
+    "event",
+    "event_hex",
+    # CreateFunction, UpdateFunction, CreateTrigger
+    "settings",
+    "files",
+    # Call: an HTTP call, to the host of the trigger if no other is named
+    "method",
+    "path",  # with the query
+    "host",
+    "body",
+    "body_hex",
+    "signed",  # true, or the secret to sign with instead of the right one
+    # All: so many of them at the same time; each is answered as expected
+    "at_once",
+}
 # What `then` may hold; lists of expressions match whole lines, in that order, others in between.
 CHECKS = {
     "status",
     "headers",
     "absent_headers",
     "body",
+    "body_hex",
     "body_regex",
     "json",
+    "json_has",  # what objects hold at least
+    "json_lacks",  # names that objects do not hold, as `outer.inner`
     "took_s",  # at least and at most
     "log",  # lines of the request
     "log_never",
@@ -62,7 +112,7 @@ CHECKS = {
     "tail",  # lines of X-Fc-Log-Result
     "tail_at_most_bytes",
 }
-OPERATIONS = {"CreateFunction", "InvokeFunction", "UpdateFunction"}
+OPERATIONS = {"Call", "CreateFunction", "CreateTrigger", "InvokeFunction", "UpdateFunction"}
 
 PLACEHOLDER = re.compile(r"<([a-z][a-z-]*)>")
 FILLER = re.compile(r"<fill:(\d+)>")
@@ -116,14 +166,17 @@ def read_case(path: Path) -> Case:
         refuse_unknown(path, told, {"scripted"})
         return Case(path=path, **head, scripted=told["scripted"])
     refuse_unknown(path, told, {"given", "when", "then", "steps"})
-    refuse_unknown(path, told["given"], GIVEN)
+    given = told["given"]
+    refuse_unknown(path, given, GIVEN)
+    if given.get("server", "strict") not in SERVERS:
+        raise ValueError(f"{path}: there is no server '{given['server']}'")
     steps = told["steps"] if "steps" in told else [{"when": told["when"], "then": told["then"]}]
     for step in steps:
         refuse_unknown(path, step["when"], WHEN)
         refuse_unknown(path, step["then"], CHECKS)
         if step["when"]["operation"] not in OPERATIONS or "status" not in step["then"]:
             raise ValueError(f"{path}: a step needs an operation, and a status that it answers")
-    return Case(path=path, **head, given=told["given"], steps=[Step(**step) for step in steps])
+    return Case(path=path, **head, given=given, steps=[Step(**step) for step in steps])
 
 
 def refuse_unknown(path: Path, told: Mapping[str, Any], names: set[str]) -> None:
@@ -178,19 +231,40 @@ class Names:
         new.append(name)
         return "(.+)"
 
-    def matches_json(self, template: Any, value: Any) -> bool:
-        """The same for JSON; texts may hold placeholders, all else must be equal."""
+    def matches_json(self, template: Any, value: Any, *, whole: bool = True) -> bool:
+        """The same for JSON; texts may hold placeholders, all else must be equal.
+
+        Objects that need not be `whole` may hold more than what is asked for.
+        """
         match template, value:
             case dict(), dict():
-                return template.keys() == value.keys() and all(
-                    self.matches_json(template[key], value[key]) for key in template
+                return (template.keys() == value.keys() if whole else True) and all(
+                    key in value and self.matches_json(template[key], value[key], whole=whole)
+                    for key in template
                 )
             case list(), list():
-                return len(template) == len(value) and all(map(self.matches_json, template, value))
+                return len(template) == len(value) and all(
+                    self.matches_json(*pair, whole=whole)
+                    for pair in zip(template, value, strict=True)
+                )
             case str(), str():
                 return self.matches(template, value)
             case _:
                 return type(template) is type(value) and bool(template == value)
+
+    def put_in(self, value: Any) -> Any:
+        """Return what is to be sent: fillers and known names in its texts are replaced."""
+        match value:
+            case dict():
+                return {key: self.put_in(item) for key, item in value.items()}
+            case list():
+                return [self.put_in(item) for item in value]
+            case str():
+                return PLACEHOLDER.sub(
+                    lambda found: self.values.get(found[1], found[0]), fill(value)
+                )
+            case _:
+                return value
 
     def expression(self, text: str) -> re.Pattern[str]:
         """A regular expression in which known names stand for their values."""
