@@ -15,6 +15,6 @@ app.post("/orders", (request, response) => {
 });
 
 const server = app.listen(9000, "0.0.0.0");
-// Connections are used again, also after a pause: Node must not close them after 5 seconds.
+// The cloud uses connections again, and asks that idle ones are kept for 15 minutes.
 server.keepAliveTimeout = 0;
 server.requestTimeout = 0;

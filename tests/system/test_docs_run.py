@@ -4,6 +4,9 @@ import os
 import pty
 import re
 import select
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import termios
@@ -13,23 +16,34 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from vendored import vendor
 
 ROOT = Path(__file__).parents[2]
-COMMAND_S = 30.0
+COMMAND_S = 60.0
+# Where an instance looks for programs.
+SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 MARK = "--- done in "
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAVE = re.compile(r"[Ss]ave (?:it|this) as `([^`]+)`")
 CHANGE = re.compile(r"In `([^`]+)`, return `([^`]+)`")
 # Done already where the tests run: they would make or change the environment of the tests.
-SKIPPED = re.compile(r"make |\. \.venv/|pip install ")
+SKIPPED = re.compile(r"make |\. \.venv/|pip install (?!--target)")
+# Packages for a function come from where those of the tests are.
+VENDOR = re.compile(r"pip install --target (\S+) (.+)")
+# The pages say the usual ports; the server here takes others. Functions' own servers keep theirs.
+PORT = re.compile(r"(?<!0):9000\b")
+TLS_PORT = re.compile(r":9443\b")
 
 # What is another value each time, or on another machine.
 VOLATILE = {
     r"1-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{12}": "ID",
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{3}Z?": "TIME",
-    r"\d+(\.\d+)? (ms|s|MB|B)\b": r"N \2",
+    r"\d+(\.\d+)? (ms|s|MB)\b": r"N \2",
+    r"\d+(\.\d+)? (B|KiB|MiB)\b": "SIZE",
     r"127\.0\.0\.1:\d+": "ADDRESS",
+    r"-[a-z]{10}(\.[\w-]+\.fcapp\.localhost)(:\d+)?": r"-LETTERS\1",
+    r"(example\.com|fcapp\.localhost):\d+": r"\1:PORT",
     r"(?m)^isolation: .*": "isolation: LEVEL",
     r"(?m)^network: .*": "network: WHOSE",
     r"(?m)^(python3[.\d]*: ).*": r"\1PYTHON",
@@ -41,6 +55,8 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.place = folder  # where the last command ended
+        self.port = ""  # of the server
+        self.tls_port = str(find_free_port())
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (1000, 1000))  # lines as wide as they come
         mode = termios.tcgetattr(theirs)
@@ -49,6 +65,7 @@ class Shell:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ANYFC_")}
         environment |= {
             "ANYFC_PORT": "0",
+            "ANYFC_TLS_PORT": self.tls_port,
             "HOME": str(folder),
             "NO_COLOR": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -73,6 +90,7 @@ class Shell:
             self._type(f"status=$?; echo; echo '{MARK}'$PWD; (exit $status)")
         seen, rest = self._read(until), self._read("\n")
         if until != MARK:
+            self.port = rest.strip().rpartition(":")[2]
             return seen + rest
         self.place = Path(rest.rstrip("\n"))
         return seen.removesuffix("\n" + MARK)
@@ -99,6 +117,11 @@ class Shell:
         assert self._process.stdin is not None
         self._process.stdin.close()
         os.close(self._ours)
+
+
+def find_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def steps(page: Path) -> Iterator[tuple[str, str, str]]:
@@ -139,14 +162,19 @@ def follow(page: Path, shell: Shell) -> int:
         for name, value in CHANGE.findall(before):
             path = shell.place / name
             path.write_text(re.sub(r"(?m)^(\s+return ).*", rf"\g<1>{value}", path.read_text()))
-        if kind == "python" and (saved := SAVE.findall(before)):
+        if kind in ("python", "javascript") and (saved := SAVE.findall(before)):
             path = shell.place / saved[-1]
             path.parent.mkdir(exist_ok=True)
             path.write_text(block)
         for command, expected in commands(block) if kind == "console" else ():
             if SKIPPED.match(command):
                 continue
-            seen = shell.run(command)
+            if packages := VENDOR.match(command):
+                vendor(shlex.split(packages[2]), shell.place / packages[1])
+                continue
+            seen = shell.run(
+                TLS_PORT.sub(f":{shell.tls_port}", PORT.sub(f":{shell.port}", command))
+            )
             if expected:
                 assert re.fullmatch(pattern(expected), steady(seen).strip("\n") + "\n"), (
                     f"$ {command}\n{seen}"
@@ -161,12 +189,36 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         yield shell
 
 
+def need(programs: list[str]) -> None:
+    """Skip the test if a program is missing, or cannot do what the page does with it."""
+    for name in programs:
+        path = shutil.which(name.removeprefix("own-"), path=SEARCH)
+        if path is None:
+            pytest.skip(f"no {name} where instances look for it")
+        if name == "npm":
+            done = subprocess.run([path, "view", "express", "version"], capture_output=True)
+            if done.returncode:
+                pytest.skip(f"npm does not reach its registry: {done.stderr.decode()[-200:]}")
+        if name == "own-python3":
+            asked = [path, "-c", "import sys; sys.exit(sys.version_info[:2] != %r)"]
+            asked[2] %= (sys.version_info[:2],)
+            if subprocess.run(asked).returncode:
+                pytest.skip("the packages here were compiled for another Python than python3")
+
+
 @pytest.mark.parametrize(
-    ("page", "served", "least"),
-    [("README.md", False, 4), ("docs/tutorial/first-function.md", False, 12),
-     ("docs/howto/sdk.md", True, 2)],
+    ("page", "served", "least", "programs"),
+    [("README.md", False, 4, ""), ("docs/tutorial/first-function.md", False, 12, ""),
+     ("docs/tutorial/first-web-function.md", False, 13, "curl python3"),
+     ("docs/howto/sdk.md", True, 2, ""),
+     ("docs/howto/custom-domain.md", True, 7, "curl openssl"),
+     ("docs/howto/django.md", True, 3, "curl python3"),
+     ("docs/howto/express.md", True, 5, "curl node npm"),
+     ("docs/howto/fastapi.md", True, 4, "curl own-python3"),
+     ("docs/howto/flask.md", True, 4, "curl python3")],
 )  # fmt: skip
-def test_a_reader_who_follows_the_page_sees_what_it_shows(shell, page, served, least):
+def test_a_reader_who_follows_the_page_sees_what_it_shows(shell, page, served, least, programs):
+    need(programs.split())
     if served:
         shell.run("anyfc serve &")
     assert follow(ROOT / page, shell) >= least

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEPLOY = dict(re.findall(r"^anyfc deploy (\S+)(.*)$", (EXAMPLES / "README.md").read_text(), re.M))
 # Where an instance looks for programs.
-SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 INSTALL_S = 120.0
 
 
