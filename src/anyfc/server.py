@@ -3,27 +3,29 @@
 One module because this order, and what each part is given, should be read in one piece.
 """
 
-import asyncio
 import hashlib
 import ipaddress
 import json
 import logging
 import os
 import shutil
-import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from random import getrandbits
 
-import uvicorn
-
 from anyfc.api.app import build_app
+from anyfc.api.control import open_control
 from anyfc.api.parts import Parts
+from anyfc.chores import open_chores
 from anyfc.config import Config
 from anyfc.gateway.app import Gateway
 from anyfc.gateway.door import Doors
@@ -38,17 +40,15 @@ from anyfc.instance.spec import Specs
 from anyfc.model.function import Function
 from anyfc.runtime.context import Credentials, Place
 from anyfc.runtime.table import PYTHON, explain, pick
-from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import Cgroups, find_cgroups
 from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_strongest
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
 from anyfc.sandbox.network import Networks, open_networks
 from anyfc.sandbox.process import Sandbox
-from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.lease import Policy, Scheduler, open_scheduler
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog
-from anyfc.store.database import open_database
+from anyfc.store.database import Database, open_database
 from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.lock import lock_data_dir
@@ -59,15 +59,12 @@ from anyfc.web.https import Https
 from anyfc.web.server import Patience
 from anyfc.web.server import open_server as open_http
 from anyfc.web.tls import Certificates
-from anyfc.web.upstream import Upstream, over_unix_socket
+from anyfc.web.upstream import Upstream
 
 log = logging.getLogger("anyfc")
 
 SERVER_FILE = "server.json"
-SWEEP_S = 600.0
 USUAL_RUNTIME = "python3.12"
-# The path of a UNIX socket is at most 108 bytes long, with the zero at its end.
-SOCKET_PATH_BYTES = 100
 
 
 class RefusedToServe(Exception):
@@ -75,16 +72,22 @@ class RefusedToServe(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What instances stand on."""
+
+    sandbox: Sandbox
+    reasons: list[str]  # why it is not of a stronger level
+    interpreters: list[Interpreter]
+    networks: Networks | None  # None: instances of custom runtimes are in the host's
+    network_notes: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server that answers."""
 
     endpoint: str
-    level: Level
-    reasons: list[str]  # why it is not a stronger level
-    freezer: bool
-    own_networks: bool  # instances of custom runtimes have each their own
-    network_notes: list[str]
-    interpreters: list[Interpreter]
+    ground: Ground
 
 
 @asynccontextmanager
@@ -96,116 +99,157 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
     with lock_data_dir(config.data_dir):
         pair = ensure_pair(config.data_dir)
         _check_exposure(config, pair)
-        keys = open_keys(
-            pair,
-            account_id=config.account_id,
-            access_key_id=config.access_key_id,
-            access_key_secret=config.access_key_secret,
-        )
         data_dir = config.data_dir.resolve()
         _let_instances_pass(data_dir)
         async with (
             open_database(data_dir / "anyfc.db") as database,
             open_logs(data_dir / "logs", limit_bytes=config.log_bytes) as logs,
-            _open_sandbox(config, data_dir) as (sandbox, reasons, interpreters),
-            open_networks(
-                sandbox.level,
-                network_range=IPv4Network(config.network_range),
-                spares=config.spare_networks,
-            ) as (networks, network_notes),
+            _open_ground(config, data_dir) as ground,
         ):
-            catalog, routes = Catalog(), Routes()
-            functions = Functions(database, catalog)
+            keys = open_keys(
+                pair,
+                account_id=config.account_id,
+                access_key_id=config.access_key_id,
+                access_key_secret=config.access_key_secret,
+            )
+            store = Store(database)
             blobs = Blobs(data_dir / "blobs")
-            root = os.geteuid() == 0
-            packages = Packages(
-                blobs,
-                data_dir / "code",
-                uid=config.function_uid if root else None,
-                gid=config.function_uid if root else None,
-                limit_bytes=config.unpacked_code_bytes,
-            )
-            specs = Specs(
-                sandbox=sandbox,
-                packages=packages,
-                interpreters=interpreters,
-                place=Place(region=config.region, account_id=config.account_id),
-                derive=lambda role: _derive(keys, role, config.account_id),
-                modules_folder=data_dir / "modules",
-                spool_folder=data_dir / "run",
-                new_id=new_instance_id,
-                start_s=config.start_s,
-                server_start_s=config.server_start_s,
-            )
+            packages = _make_packages(config, data_dir, blobs)
+            specs = _make_specs(config, data_dir, keys, packages, ground)
             async with open_scheduler(
                 _policy(config),
-                _opener(specs, sandbox, networks, logs),
-                host_port=_host_port if networks is None else lambda function: None,
+                _opener(specs, ground, logs),
+                host_port=_host_port if ground.networks is None else lambda function: None,
                 new_request_id=new_request_id,
             ) as scheduler:
+                catalog = store.catalog
                 catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
-                port_taken = [config.port]  # the one that is asked for, then the one that it was
+                address = Address(config)
+                https = Https(config.tls_port)
+                store.routes.watch_domains(https.follow)
                 parts = Parts(
                     catalog=catalog,
-                    routes=routes,
-                    functions=functions,
-                    services=Services(database, catalog),
-                    triggers=Triggers(database, routes),
-                    domains=Domains(database, routes),
+                    routes=store.routes,
+                    functions=store.functions,
+                    services=store.services,
+                    triggers=store.triggers,
+                    domains=store.domains,
                     packages=packages,
                     logs=logs,
                     code_path=blobs.path,
                     address_key=hashlib.sha256(bytes.fromhex(pair.signing_key)).digest(),
-                    address_port=lambda: port_taken[-1],
+                    address_port=lambda: address.port,
+                    tls_port=lambda: https.port,
+                    level=ground.sandbox.level,
+                    own_networks=ground.networks is not None,
                     region=config.region,
                     account_id=config.account_id,
                     body_bytes=config.code_body_bytes,
-                    announce=lambda function: _announce(function, interpreters),
+                    announce=lambda function: _announce(function, ground.interpreters),
                     abort=scheduler.abort,
                 )
-                invoke = Invoke(
-                    catalog,
-                    scheduler,
-                    spool_folder=data_dir / "run",
-                    sync_body_bytes=config.sync_body_bytes,
-                    async_body_bytes=config.async_body_bytes,
-                )
-                https = Https(config.tls_port)
-                routes.watch_domains(https.follow)
-                http_calls = HttpCalls(
-                    catalog,
-                    scheduler,
-                    keys,
-                    account_id=config.account_id,
-                    spool_folder=data_dir / "run",
-                    body_bytes=config.sync_body_bytes,
-                    strict=config.strict_domains,
-                    https_port=lambda: https.port,
-                )
-                doors = Doors(routes, region=config.region)
                 async with (
-                    _open_control(parts, data_dir) as control,
-                    _open_chores(sandbox, packages, logs, catalog, scheduler, interpreters),
+                    open_control(build_app(parts), data_dir / "run") as control,
+                    open_chores(
+                        ground.sandbox, packages, logs, catalog, scheduler, ground.interpreters
+                    ),
                     _open_ports(
-                        Gateway(invoke, http_calls, doors, control, keys), https, config
-                    ) as port,
+                        _make_gateway(config, data_dir, keys, store, scheduler, control, https),
+                        https,
+                        config,
+                    ) as address.port,
                 ):
-                    port_taken.append(port)
-                    endpoint = _endpoint(config.host, port)
-                    with _server_file(config.data_dir / SERVER_FILE, endpoint):
+                    with _server_file(config.data_dir / SERVER_FILE, address.endpoint):
                         try:
-                            yield Server(
-                                endpoint=endpoint,
-                                level=sandbox.level,
-                                reasons=reasons,
-                                freezer=sandbox.cgroups is not None,
-                                own_networks=networks is not None,
-                                network_notes=network_notes,
-                                interpreters=interpreters,
-                            )
+                            yield Server(endpoint=address.endpoint, ground=ground)
                         finally:
                             # They have no end of their own, and draining would wait for one.
                             logs.dismiss_followers()
+
+
+# --- the parts ----------------------------------------------------------------------------------
+
+
+class Store:
+    """The resources of a database, and the two views of them that the data plane reads."""
+
+    def __init__(self, database: Database) -> None:
+        self.catalog, self.routes = Catalog(), Routes()
+        self.functions = Functions(database, self.catalog)
+        self.services = Services(database, self.catalog)
+        self.triggers = Triggers(database, self.routes)
+        self.domains = Domains(database, self.routes)
+
+
+class Address:
+    """Where the server is reached; its port is known once it listens."""
+
+    def __init__(self, config: Config) -> None:
+        self.host = config.host
+        self.port = config.port
+
+    @property
+    def endpoint(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def _make_packages(config: Config, data_dir: Path, blobs: Blobs) -> Packages:
+    owner = config.function_uid if os.geteuid() == 0 else None
+    return Packages(
+        blobs,
+        data_dir / "code",
+        uid=owner,
+        gid=owner,
+        limit_bytes=config.unpacked_code_bytes,
+    )
+
+
+def _make_specs(
+    config: Config, data_dir: Path, keys: Keys, packages: Packages, ground: Ground
+) -> Specs:
+    return Specs(
+        sandbox=ground.sandbox,
+        packages=packages,
+        interpreters=ground.interpreters,
+        place=Place(region=config.region, account_id=config.account_id),
+        derive=lambda role: _derive(keys, role, config.account_id),
+        modules_folder=data_dir / "modules",
+        spool_folder=data_dir / "run",
+        new_id=new_instance_id,
+        start_s=config.start_s,
+        server_start_s=config.server_start_s,
+    )
+
+
+def _make_gateway(
+    config: Config,
+    data_dir: Path,
+    keys: Keys,
+    store: Store,
+    scheduler: Scheduler,
+    control: Upstream,
+    https: Https,
+) -> Gateway:
+    invoke = Invoke(
+        store.catalog,
+        scheduler,
+        spool_folder=data_dir / "run",
+        sync_body_bytes=config.sync_body_bytes,
+        async_body_bytes=config.async_body_bytes,
+    )
+    http_calls = HttpCalls(
+        store.catalog,
+        scheduler,
+        keys,
+        account_id=config.account_id,
+        spool_folder=data_dir / "run",
+        body_bytes=config.sync_body_bytes,
+        strict=config.strict_domains,
+        https_port=lambda: https.port,
+    )
+    doors = Doors(store.routes, region=config.region)
+    return Gateway(invoke, http_calls, doors, control, keys)
 
 
 @asynccontextmanager
@@ -273,10 +317,6 @@ def _patience(config: Config) -> Patience:
     )
 
 
-def _endpoint(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 # --- glue between parts that do not know each other ---------------------------------------------
 
 
@@ -308,13 +348,18 @@ def _host_port(function: Function) -> int | None:
 
 
 def _opener(
-    specs: Specs, sandbox: Sandbox, networks: Networks | None, logs: Logs
+    specs: Specs, ground: Ground, logs: Logs
 ) -> Callable[[Function, Callable[[], None]], AbstractAsyncContextManager[Instance]]:
     @asynccontextmanager
     async def opened(function: Function, born: Callable[[], None]) -> AsyncIterator[Instance]:
         spec = await specs.write(function)
         async with open_instance(
-            spec, sandbox, networks, logs, new_request_id=new_request_id, born=born
+            spec,
+            ground.sandbox,
+            ground.networks,
+            logs,
+            new_request_id=new_request_id,
+            born=born,
         ) as instance:
             yield instance
 
@@ -335,9 +380,7 @@ def _let_instances_pass(data_dir: Path) -> None:
 
 
 @asynccontextmanager
-async def _open_sandbox(
-    config: Config, data_dir: Path
-) -> AsyncIterator[tuple[Sandbox, list[str], list[Interpreter]]]:
+async def _open_ground(config: Config, data_dir: Path) -> AsyncIterator[Ground]:
     root = os.geteuid() == 0
     levels = candidates(config.isolation, root=root)
     search = list(default_search(os.environ.get("PATH", ""), Path.home()))
@@ -345,17 +388,33 @@ async def _open_sandbox(
         level: find_interpreters(search, for_everybody=gives_up_rights_early(level, root=root))
         for level in levels
     }
-    with _cgroups(data_dir) as cgroups:
-        async with open_strongest(
-            levels,
-            {level: pick(USUAL_RUNTIME, found) for level, found in interpreters.items()},
-            uid=config.function_uid,
-            gid=config.function_uid,
-            folder=data_dir / "run" / "sandbox",
-            cgroups=cgroups,
-            spares=config.spare_processes,
-        ) as (sandbox, reasons):
-            yield sandbox, reasons, interpreters[sandbox.level]
+    usual = {level: pick(USUAL_RUNTIME, found) for level, found in interpreters.items()}
+    async with AsyncExitStack() as stack:
+        sandbox, reasons = await stack.enter_async_context(
+            open_strongest(
+                levels,
+                usual,
+                uid=config.function_uid,
+                gid=config.function_uid,
+                folder=data_dir / "run" / "sandbox",
+                cgroups=stack.enter_context(_cgroups(data_dir)),
+                spares=config.spare_processes,
+            )
+        )
+        networks, network_notes = await stack.enter_async_context(
+            open_networks(
+                sandbox.level,
+                network_range=IPv4Network(config.network_range),
+                spares=config.spare_networks,
+            )
+        )
+        yield Ground(
+            sandbox=sandbox,
+            reasons=reasons,
+            interpreters=interpreters[sandbox.level],
+            networks=networks,
+            network_notes=network_notes,
+        )
 
 
 @contextmanager
@@ -369,99 +428,6 @@ def _cgroups(data_dir: Path) -> Iterator[Cgroups | None]:
     finally:
         if cgroups is not None:
             cgroups.close()
-
-
-class _Control(uvicorn.Server):
-    """uvicorn without a say in the process's signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@asynccontextmanager
-async def _open_control(parts: Parts, data_dir: Path) -> AsyncIterator[Upstream]:
-    """Serve the control API on a UNIX socket that only this user can reach."""
-    with tempfile.TemporaryDirectory(dir=_short(data_dir / "run"), prefix="api-") as folder:
-        path = f"{folder}/socket"
-        # Listening before anything serves: a request that comes early waits, and nobody polls.
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            os.chmod(path, 0o600)
-            listener.listen(1024)
-            server = _Control(
-                uvicorn.Config(
-                    build_app(parts),
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    ws="none",
-                    timeout_graceful_shutdown=5,
-                )
-            )
-            async with asyncio.TaskGroup() as group:
-                group.create_task(server.serve(sockets=[listener]), name="control API")
-                control = over_unix_socket(path)
-                try:
-                    yield control
-                finally:
-                    control.close()
-                    server.should_exit = True
-
-
-def _short(folder: Path) -> Path | None:
-    """A folder for a socket: the given one, or the system's if its path would be too long."""
-    return folder if len(os.fsencode(folder)) < SOCKET_PATH_BYTES - 24 else None
-
-
-@asynccontextmanager
-async def _open_chores(
-    sandbox: Sandbox,
-    packages: Packages,
-    logs: Logs,
-    catalog: Catalog,
-    scheduler: Scheduler,
-    interpreters: list[Interpreter],
-) -> AsyncIterator[None]:
-    """What nobody waits for: zygotes warmed before they are needed, what is left behind swept."""
-    async with asyncio.TaskGroup() as group:
-        changed = asyncio.Event()
-        changed.set()
-        catalog.watch(lambda name: changed.set())
-        chores = [
-            group.create_task(_warm(sandbox, catalog, interpreters, changed), name="warm"),
-            group.create_task(_sweep(packages, logs, catalog, scheduler), name="sweep"),
-        ]
-        try:
-            yield
-        finally:
-            for chore in chores:
-                chore.cancel()
-
-
-async def _warm(
-    sandbox: Sandbox, catalog: Catalog, interpreters: list[Interpreter], changed: asyncio.Event
-) -> None:
-    warmed: set[Interpreter] = set()
-    while True:
-        await changed.wait()
-        changed.clear()
-        for runtime in catalog.runtimes() & PYTHON.keys():
-            interpreter = pick(runtime, interpreters)
-            if interpreter is not None and interpreter not in warmed:
-                with suppress(SandboxFailed):  # whoever needs it will be told
-                    await sandbox.warm(interpreter)
-                    warmed.add(interpreter)
-
-
-async def _sweep(packages: Packages, logs: Logs, catalog: Catalog, scheduler: Scheduler) -> None:
-    while True:
-        try:
-            await packages.sweep(catalog.digests() | scheduler.digests())
-            await logs.sweep(catalog.names() | scheduler.names())
-        except OSError:  # a full disk, for one: no reason to stop serving
-            log.exception("what was deleted is not swept")
-        await asyncio.sleep(SWEEP_S)
 
 
 @contextmanager

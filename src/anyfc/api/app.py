@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anyfc.api import domains, download, functions, logs, service_operations, triggers
+from anyfc.api import about, domains, download, functions, logs, service_operations, triggers
 from anyfc.api.parts import Endpoint, Operations, Parts
 from anyfc.errors import (
     FunctionComputeError,
@@ -112,6 +112,7 @@ OPERATIONS: Operations = (
 
 # What only anyfc has: method, path, and what serves it.
 OWN: tuple[tuple[str, str, Endpoint], ...] = (
+    ("GET", about.PATH, about.describe),
     ("GET", download.PATH, download.fetch),
     ("GET", logs.PATH, logs.read),
 )

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import Logs
 from anyfc.model.function import Function
+from anyfc.sandbox.box import Level
 from anyfc.store.catalog import Catalog
 from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
@@ -37,6 +38,9 @@ class Parts:
     code_path: Callable[[str], Path]  # digest → the stored package
     address_key: bytes  # signs the addresses of code packages
     address_port: Callable[[], int]  # the server's, for callers who do not say which they used
+    tls_port: Callable[[], int]  # where custom domains with a certificate are served
+    level: Level
+    own_networks: bool  # each instance of a custom runtime has a network of its own
     region: str
     account_id: str
     body_bytes: int

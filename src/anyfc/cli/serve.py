@@ -156,13 +156,15 @@ def describe(server: "Server") -> list[str]:
     from anyfc.runtime.table import PYTHON, explain
     from anyfc.sandbox.box import DESCRIBE
 
-    lines = [f"isolation: {server.level.value} ({DESCRIBE[server.level]})"]
-    lines += [f"  not {reason}" for reason in server.reasons]
-    if not server.freezer:
+    ground = server.ground
+    level = ground.sandbox.level
+    lines = [f"isolation: {level.value} ({DESCRIBE[level]})"]
+    lines += [f"  not {reason}" for reason in ground.reasons]
+    if ground.sandbox.cgroups is None:
         lines.append("freezing: by signals, because control groups cannot be made here")
-    whose = NETWORKS if server.own_networks else HOSTS_NETWORK
-    lines.append("; ".join([f"network: {whose}", *server.network_notes]))
-    lines += [f"{runtime}: {explain(runtime, server.interpreters)}" for runtime in PYTHON]
+    whose = NETWORKS if ground.networks is not None else HOSTS_NETWORK
+    lines.append("; ".join([f"network: {whose}", *ground.network_notes]))
+    lines += [f"{runtime}: {explain(runtime, ground.interpreters)}" for runtime in PYTHON]
     return lines
 
 
@@ -186,15 +188,16 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
         with tempfile.TemporaryDirectory(prefix="anyfc-doctor-") as folder:
             given = replace(config, data_dir=Path(folder), host="127.0.0.1", port=0)
             async with open_server(given) as server:
-                report["isolation"] = server.level.value
-                report["own_networks"] = server.own_networks
+                ground = server.ground
+                report["isolation"] = ground.sandbox.level.value
+                report["own_networks"] = ground.networks is not None
                 report["lines"] = describe(server)
                 report["runtimes"] = {
-                    runtime: explain(runtime, server.interpreters) for runtime in PYTHON
+                    runtime: explain(runtime, ground.interpreters) for runtime in PYTHON
                 }
                 report["modules"] = {
                     runtime: bool(
-                        (interpreter := pick(runtime, server.interpreters))
+                        (interpreter := pick(runtime, ground.interpreters))
                         and find_modules(config.data_dir / "modules", interpreter)
                     )
                     for runtime in PYTHON

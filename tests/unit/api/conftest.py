@@ -21,6 +21,7 @@ from anyfc.api.parts import Parts
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import open_logs
 from anyfc.model.function import Function
+from anyfc.sandbox.box import Level
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import open_database
@@ -134,6 +135,9 @@ def api(tmp_path: Path) -> Iterator[Api]:
             logs=logs,
             code_path=blobs.path,
             address_key=b"key",
+            tls_port=lambda: 9443,
+            level=Level.JAIL,
+            own_networks=True,
             address_port=lambda: 9001,
             region="cn-test",
             account_id="123456",
