@@ -60,6 +60,8 @@ class Specs:
         if interpreter is None or function.code is None:
             raise SandboxFailed("no Python was found on this machine")
         code = await self.packages.ensure(function.code)
+        if custom:
+            _check_start(function, code)
         instance_id = self.new_id()
         scratch = self.sandbox.make_scratch(instance_id)
         modules = None if custom else find_modules(self.modules_folder, interpreter)
@@ -100,11 +102,6 @@ class Specs:
     ) -> Spec:
         custom = function.custom or CustomRuntime()
         words = [*custom.command, *custom.args]
-        if not words and not os.path.lexists(f"{box.code}/bootstrap"):
-            raise CAFileNotFound(
-                "The function cannot be started. Failed to start function instance. "
-                f"Error: the file {BOOTSTRAP} is not exist"
-            )
         walls = box.scratch is None
         environment = build_environment(
             function,
@@ -132,6 +129,16 @@ class Specs:
                 health_check=custom.health_check,
             ),
             spool_folder=self.spool_folder,
+        )
+
+
+def _check_start(function: Function, code: Path) -> None:
+    """See whether there is something to start. Raises CAFileNotFound."""
+    custom = function.custom or CustomRuntime()
+    if not custom.command and not custom.args and not os.path.lexists(code / "bootstrap"):
+        raise CAFileNotFound(
+            "The function cannot be started. Failed to start function instance. "
+            f"Error: the file {BOOTSTRAP} is not exist"
         )
 
 
