@@ -36,9 +36,8 @@ def make_trigger(
 
 
 def make_domain(name: str, *routes: Route, **settings: Any) -> CustomDomain:
-    return CustomDomain(
-        name=name, protocol="HTTP", created_at=NOW, modified_at=NOW, routes=routes, **settings
-    )
+    usual = {"protocol": "HTTP", "created_at": NOW, "modified_at": NOW}
+    return CustomDomain(name=name, routes=routes, **(usual | settings))
 
 
 def make_routes(*things: Trigger | CustomDomain) -> Routes:

@@ -117,6 +117,12 @@ def test_a_custom_domain_leads_to_the_function_of_its_route():
     )
 
 
+@pytest.mark.parametrize(("protocol", "only"), [("HTTP", 0), ("HTTPS", 1), ("HTTP,HTTPS", 0)])
+def test_a_domain_may_want_https(protocol, only):
+    domain = make_domain("h", Route(path="/*", function="f"), protocol=protocol)
+    assert found(b"h", b"/", domain).https_only is bool(only)
+
+
 def test_an_exact_domain_wins_and_a_star_is_one_label():
     domains = [
         make_domain(name, Route(path="/*", function=name.strip("*.")))
