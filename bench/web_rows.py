@@ -139,7 +139,7 @@ def websocket(open_server: OpenServer, size: Size) -> Part:
         rounds=3,
     )
     values = {name: median(samples) / 2**10 for name, samples in sizes.items()}
-    what = f"memory of an idle WebSocket (PSS), one of {WEBSOCKETS}"
+    what = f"memory of an idle WebSocket (PSS), one of the second {WEBSOCKETS}"
     part.compare(what, "KiB", values, peer=NGINX)
     part.samples = {"echo_s": echoes, "idle_bytes": sizes}
     return part

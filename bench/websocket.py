@@ -63,12 +63,17 @@ def echo_s(subject: Subject, *, messages: int) -> list[float]:
 def idle_websocket_bytes(
     subject: Subject, find_pids: Callable[[], Sequence[int]], *, count: int
 ) -> float:
-    """Memory that each of many idle WebSockets adds to processes."""
-    echo_s(subject, messages=1)  # what the first one needs is not the others' doing
-    time.sleep(IDLE_S)
-    before_bytes = pss_bytes(find_pids())
+    """Memory that each of many idle WebSockets adds to processes that have as many already.
+
+    The first ones fill what was free from before, and would look smaller than they are.
+    """
     with ExitStack() as stack:
-        for _ in range(count):
-            stack.enter_context(open_websocket(subject))
-        time.sleep(IDLE_S)
-        return (pss_bytes(find_pids()) - before_bytes) / count
+
+        def open_more() -> int:
+            for _ in range(count):
+                stack.enter_context(open_websocket(subject))
+            time.sleep(IDLE_S)
+            return pss_bytes(find_pids())
+
+        before_bytes = open_more()
+        return (open_more() - before_bytes) / count
