@@ -215,7 +215,8 @@ def need(programs: list[str]) -> None:
      ("docs/howto/django.md", True, 3, "curl python3"),
      ("docs/howto/express.md", True, 5, "curl node npm"),
      ("docs/howto/fastapi.md", True, 4, "curl own-python3"),
-     ("docs/howto/flask.md", True, 4, "curl python3")],
+     ("docs/howto/flask.md", True, 4, "curl python3"),
+     ("docs/howto/wsgi.md", True, 5, "curl")],
 )  # fmt: skip
 def test_a_reader_who_follows_the_page_sees_what_it_shows(shell, page, served, least, programs):
     need(programs.split())
