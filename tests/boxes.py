@@ -104,7 +104,7 @@ class Boxes:
         given = {
             "hostname": name,
             "code": str(self.code),
-            "scratch": self.sandbox.make_scratch(name),
+            "scratch": self.sandbox.scratch_path(name),
             "disk_mib": 16,
         }
         return Box(**given | settings)

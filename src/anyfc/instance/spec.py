@@ -63,7 +63,7 @@ class Specs:
         if custom:
             _check_start(function, code)
         instance_id = self.new_id()
-        scratch = self.sandbox.make_scratch(instance_id)
+        scratch = self.sandbox.scratch_path(instance_id)
         modules = None if custom else find_modules(self.modules_folder, interpreter)
         box = Box(
             hostname=instance_id,

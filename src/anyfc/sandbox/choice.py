@@ -80,7 +80,7 @@ async def _probe(sandbox: Sandbox, interpreter: Interpreter) -> None:
     code.mkdir(parents=True)
     folder.chmod(0o711)
     code.chmod(0o755)
-    scratch = sandbox.make_scratch("probe-scratch")
+    scratch = sandbox.scratch_path("probe-scratch")
     if os.geteuid() == 0:
         os.chown(code, sandbox.uid, sandbox.gid)
     box = Box(hostname="probe", code=str(code), scratch=scratch)

@@ -142,17 +142,9 @@ class Sandbox:
         finally:
             await finish(_clear_all(stock.spares))
 
-    def make_scratch(self, name: str) -> str | None:
-        """Return a new private folder for an instance of a level that needs one.
-
-        Raises SandboxFailed.
-        """
-        if self.level is not Level.NONE:
-            return None
-        scratch = self.folder / name
-        with translated():
-            scratch.mkdir(mode=0o700)
-        return str(scratch)
+    def scratch_path(self, name: str) -> str | None:
+        """Return where the private folder of a box will be, at a level that needs one."""
+        return str(self.folder / name) if self.level is Level.NONE else None
 
     def close(self) -> None:
         for keeper in self._keepers:
@@ -206,6 +198,9 @@ class Sandbox:
         """Yield a blank for a box; all that the box leaves on the machine is gone on leaving."""
         blank = None
         try:
+            if scratch is not None:
+                with translated():
+                    os.mkdir(scratch, 0o700)
             stock = await self.warm(interpreter)
             blank = stock.take() or self._make_blank(stock.zygote)
             yield blank

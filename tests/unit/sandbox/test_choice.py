@@ -23,7 +23,7 @@ class FakeSandbox:
         self._problem = problem
         self.probed = []
 
-    def make_scratch(self, name):
+    def scratch_path(self, name):
         return None
 
     async def probe(self, interpreter, box):
