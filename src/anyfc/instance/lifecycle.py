@@ -97,20 +97,30 @@ class Instance:
             timeout_s=self.spec.function.timeout_s,
             http=invocation.http,
         )
-        return await self._attend(invocation.request_id, invocation.want_log_tail, asked)
+        return await self._attend(
+            invocation.request_id, invocation.want_log_tail, asked, with_memory=True
+        )
 
     async def forward(
         self, request_id: str, exchange: Exchanging, *, want_log_tail: bool = False
     ) -> Report:
-        """Let a web call be exchanged with the function's own server; otherwise as `run`."""
+        """Let a web call be exchanged with the function's own server; otherwise as `run`.
+
+        Its caller is not told of memory, which takes a look into `/proc`.
+        """
         assert isinstance(self._dialogue, Custom), "only custom runtimes have a server"
         exchanged = self._dialogue.forward(
             exchange, request_id, timeout_s=self.spec.function.timeout_s
         )
-        return await self._attend(request_id, want_log_tail, exchanged)
+        return await self._attend(request_id, want_log_tail, exchanged, with_memory=False)
 
     async def _attend(
-        self, request_id: str, want_log_tail: bool, work: Coroutine[Any, Any, Result]
+        self,
+        request_id: str,
+        want_log_tail: bool,
+        work: Coroutine[Any, Any, Result],
+        *,
+        with_memory: bool,
     ) -> Report:
         """See a request through: its lines in the log, what came of it, and what it took."""
         cold = not self.invocations
@@ -149,7 +159,7 @@ class Instance:
         return Report(
             result=result,
             duration_ms=duration_ms,
-            peak_memory_mib=self._dialogue.peak_memory_mib(),
+            peak_memory_mib=self._dialogue.peak_memory_mib() if with_memory else 0.0,
             instance_id=self.id,
             cold=cold,
             log_tail=tail,

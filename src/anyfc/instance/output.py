@@ -48,31 +48,35 @@ class Output:
 
     def begin(self, request_id: str, line: bytes, keep_tail: bool) -> None:
         """Count what follows to a request; `line` marks its start."""
-        if self._running:
-            self._drain()
+        running = self._running
+        running.append(request_id)
+        if len(running) > 1:
+            if len(running) == 2:
+                self._drain()  # all of it is the first one's
+            self._request_id = ""
+            self._logs.write(self._function, request_id, self._instance_id, [line])
+            return
         early, self._early = self._early, []
         self._begun = True
-        self._running.append(request_id)
         self._request_id = request_id
         self._tail = [] if keep_tail else None
         self._put([*early, line])
-        if len(self._running) > 1:
-            self._request_id = ""
 
     def end(self, request_id: str, line: bytes) -> None:
         """Take in all that the request has printed; `line` marks its end."""
-        if self._open:
-            self._drain()
-        rest = self._splitter.rest()
-        if len(self._running) > 1:
-            if rest:
-                self._put([rest])
+        running = self._running
+        running.remove(request_id)
+        if running:
+            if len(running) == 1:
+                self._drain()  # what was printed until now is nobody's for certain
+                if rest := self._splitter.rest():
+                    self._put([rest])
+                self._request_id = running[0]
             self._logs.write(self._function, request_id, self._instance_id, [line])
-        else:
-            self._put([rest, line] if rest else [line])
-        self._running.remove(request_id)
-        if len(self._running) == 1:
-            self._request_id = self._running[0]
+            return
+        self._drain()
+        rest = self._splitter.rest()
+        self._put([rest, line] if rest else [line])
 
     def take_tail(self, line: str) -> bytes:
         """Return the last lines of the request that ended, an empty one and `line`."""
@@ -81,14 +85,12 @@ class Output:
 
     def early(self) -> bytes:
         """Return what was printed before any request."""
-        if self._open:
-            self._drain()
+        self._drain()
         return b"\n".join([*self._early, self._splitter.unfinished])
 
     def close(self) -> None:
         """Take in what is left, and close the pipe."""
-        if self._open:
-            self._drain()
+        self._drain()
         if self._open:
             self._loop.remove_reader(self._pipe)
         # The request that was running may still want to end: by then the number is another file's.

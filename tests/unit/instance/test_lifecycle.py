@@ -483,7 +483,7 @@ def test_a_web_call_is_exchanged_with_the_server_in_its_time(serve):
 
         report = await instance.forward("r1", exchange, want_log_tail=True)
         assert report.result == Returned(body=b"")
-        assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 20.0)
+        assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 0.0)
         assert instance._dialogue.forwarded == [("r1", 3)]
         assert report.log_tail.startswith(b"FC Invoke Start RequestId: r1\nserving\nFC Invoke End")
         assert instance.usable
