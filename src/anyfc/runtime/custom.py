@@ -17,6 +17,7 @@ import msgspec
 from anyfc.errors import BadResponse, CAExited, EntityTooLarge, FunctionNotStarted
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
+from anyfc.runtime.deadlines import Deadlines
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
 from anyfc.sandbox.process import Process
 from anyfc.web.message import PeerLost
@@ -91,6 +92,8 @@ class Custom:
         self._start_s = start_s
         self._early = early
         self._spool_folder = spool_folder
+        self._alone = plan.concurrency == 1
+        self._deadlines = Deadlines()
         self._host = b"host: %b\r\n" % host.encode()
         self._first: socket.socket | None = None  # the connection that found the port open
         self._upstream = Upstream(over_socket(self._take_connection))
@@ -109,6 +112,7 @@ class Custom:
         self._upstream.close()
 
     def close(self) -> None:
+        self._deadlines.close()
         self._upstream.close()
         if self._first is not None:
             self._first.close()
@@ -211,25 +215,27 @@ class Custom:
         control_path: bytes = WEB_CALL,
     ) -> Result:
         """Let one request be exchanged with the server within its time. Raises BadResponse."""
-        alone = self.plan.concurrency == 1
         head = self.plan.request_head(request_id, control_path)
+        timed_out = False
+        task = self._deadlines.begin(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s) as limit:
-                result = await exchange(self._upstream, head)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            self._spoiled = alone or not await self._still_answers()
-            return TimedOut(timeout_s=timeout_s)
+            result = await exchange(self._upstream, head)
         except asyncio.CancelledError:
-            # Source: runtime.md 8.8.
-            if alone and self.plan.health_check is None:
-                self._spoiled = True
-            raise
+            timed_out = self._deadlines.end(task)
+            if not timed_out:
+                # Source: runtime.md 8.8.
+                if self._alone and self.plan.health_check is None:
+                    self._spoiled = True
+                raise
         except (NoAnswer, PeerLost, OSError):
             return await self._explain_loss()
         except UpstreamFailed as error:
             raise BadResponse(f"the function's server cannot be understood: {error}") from error
+        finally:
+            self._deadlines.end(task)
+        if timed_out:
+            self._spoiled = self._alone or not await self._still_answers()
+            return TimedOut(timeout_s=timeout_s)
         if result is TUNNELLED and not await self._still_answers():
             return await self._explain_loss()
         return result
