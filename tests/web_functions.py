@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from support import (
     ServerProcess,
     create_function,
@@ -149,6 +150,12 @@ def deploying(server: ServerProcess) -> Iterator[Callable[..., Web]]:
         web.remove()
 
 
+def need_networks(server: ServerProcess) -> None:
+    """Without a network for each, only one instance at a time can listen on port 9000."""
+    if "network: one for each instance" not in server.output:
+        pytest.skip("networks: this server cannot make them for its instances")
+
+
 class Boxes:
     """What the instances of a server are on this machine, and what of them is left when they go.
 
@@ -156,6 +163,7 @@ class Boxes:
     """
 
     def __init__(self, server: ServerProcess) -> None:
+        need_networks(server)
         self._server = server
         self._own = _namespaces(Path(f"/proc/{server.pid}"))
         self._seen: set[str] = set()

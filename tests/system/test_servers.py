@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support import ServerProcess, error_of, update_function, wait_until, zip_entries
-from web_functions import FUNCTIONS, Web, deploying, read_folder, read_packages
+from web_functions import FUNCTIONS, Web, deploying, need_networks, read_folder, read_packages
 from wire import Raw
 
 # Where an instance looks for programs.
@@ -170,6 +170,7 @@ class TestSample:
         assert "Data: b'data'" in lines
 
     def test_four_instances_serve_at_once_on_the_same_port(self, sample: Web) -> None:
+        need_networks(sample.server)
         before = len(sample.log())
         clients = [Raw(sample.server) for _ in range(4)]
         for client in clients:  # all of a request but its end

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import ServerProcess, aside, error_of, make_sdk, refused, update_function, wait_until
-from web_functions import Web, deploy_web, deploying, read_folder
+from web_functions import Web, deploy_web, deploying, need_networks, read_folder
 from wire import Raw
 
 COMMAND = ("python3", "server.py")
@@ -21,7 +21,9 @@ CALL_WITHIN_S = 10.0
 
 @pytest.fixture(scope="module")
 def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    return start_server()
+    started = start_server()
+    need_networks(started)
+    return started
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,12 @@ class TestTimeLimits:
             502, "Function timed out after 1 seconds",
         )  # fmt: skip
         assert "Error: Function timed out after 1 seconds (duration: " in hasty.wait_line("Error")
-        assert who(hasty) != first
+        second = who(hasty)
+        assert second != first
+        headers, body = hasty.invoke(b"/~never")
+        assert headers["x-fc-error-type"] == "UnhandledInvocationError"
+        assert error_of(body)["errorMessage"].startswith("Function timed out after 1 seconds")
+        assert who(hasty) != second
 
     def test_an_answer_that_goes_on_too_long_is_broken_off(self, hasty: Web) -> None:
         with Talk(hasty) as talk:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support import ServerProcess, wait_until
-from web_functions import Web, deploying, read_folder, read_packages
+from web_functions import Web, deploying, need_networks, read_folder, read_packages
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -130,6 +130,7 @@ def test_a_crash_ends_the_connection(create: Callable[..., Web]) -> None:
 
 def test_a_connection_is_one_request_for_as_long_as_it_is_open(create: Callable[..., Web]) -> None:
     web = create(instanceConcurrency=2)
+    need_networks(web.server)
     with connected(web) as one, connected(web) as other, connected(web) as third:
         assert say(one, "who") == say(other, "who")
         assert say(third, "who") != say(one, "who")
