@@ -186,7 +186,9 @@ class TestKeepAlive:
 
 
 class TestBodies:
-    @pytest.mark.parametrize(("target", "size"), [("/~early", 10), ("/~early?stay", 8 * MIB)])
+    @pytest.mark.parametrize(
+        ("target", "size"), [("/~early", 10), ("/~early", 8 * MIB), ("/~early?stay", 8 * MIB)]
+    )
     def test_an_answer_may_come_before_the_body_was_read(
         self, shared: Web, target: str, size: int
     ) -> None:

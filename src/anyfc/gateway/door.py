@@ -25,6 +25,8 @@ INTERNAL = "-vpc"  # at the end of the region: the address inside the cloud
 PROXY = b"/proxy/"
 PROXY_OF_SERVICES = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
 TARGET_HEADER = b"x-fc-invocation-target"
+# Clients send few, but could send any number.
+PLAIN_HOSTS = 1024
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +50,33 @@ class Doors:
         self._routes = routes
         self._suffix = f".{region}{DOMAIN}"
         self._internal_suffix = f".{region}{INTERNAL}{DOMAIN}"
+        self._plain: set[bytes] = set()  # hosts, as sent, that lead to the API and nowhere else
+        routes.watch_domains(lambda old, new: self._plain.clear())
 
     def find(self, host: bytes, target: bytes, invocation_target: bytes | None) -> Door | None:
         """Return the door that a host and a target lead to; None: they are the API's.
 
         Raises TriggerNotFound, DomainRouteNotFound, AccessDenied.
         """
+        if host not in self._plain:
+            door = self._of_host(host, target)
+            if door is not None:
+                return door
+            if len(self._plain) == PLAIN_HOSTS:
+                self._plain.clear()
+            self._plain.add(host)
+        if target.startswith(PROXY):
+            return self._of_proxy(target)
+        if target.startswith(PROXY_OF_SERVICES):
+            return self._of_service(target, shown=target)
+        if invocation_target is not None:
+            path, mark, query = target.partition(b"?")
+            led = b"/" + invocation_target.strip().strip(b"/") + path + mark + query
+            if led.startswith(PROXY_OF_SERVICES):
+                return self._of_service(led, shown=target)
+        return None
+
+    def _of_host(self, host: bytes, target: bytes) -> Door | None:
         name = host_name(host)
         if name.endswith(DOMAIN):
             return self._of_trigger(name, target)
@@ -73,15 +96,6 @@ class Doors:
                 attachment=False,
                 https_only=domain.protocol == "HTTPS",
             )
-        if target.startswith(PROXY):
-            return self._of_proxy(target)
-        if target.startswith(PROXY_OF_SERVICES):
-            return self._of_service(target, shown=target)
-        if invocation_target is not None:
-            path, mark, query = target.partition(b"?")
-            led = b"/" + invocation_target.strip().strip(b"/") + path + mark + query
-            if led.startswith(PROXY_OF_SERVICES):
-                return self._of_service(led, shown=target)
         return None
 
     def _of_trigger(self, host: str, target: bytes) -> Door:

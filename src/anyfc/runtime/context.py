@@ -121,6 +121,8 @@ def build_environment(
         port = str(function.custom.port if function.custom else DEFAULT_PORT)
         system |= {"PATH": CUSTOM_SEARCH_PATH, "FC_CUSTOM_LISTEN_PORT": port}
         system["FC_SERVER_PORT"] = port
+        # Assumed: the documentation's samples print, and their lines are shown with the request.
+        system["PYTHONUNBUFFERED"] = "1"
     else:
         version = "FC_VER_ID" if function.runtime in DEBIAN_10_AND_OLDER else "FC_FUNCTION_VERSION"
         libraries = f"{code}:{code}/lib:/usr/local/lib:/opt/lib"

@@ -20,7 +20,7 @@ class Deadlines:
 
     def begin(self, within_s: float) -> asyncio.Task[object]:
         """Have the current task cancelled if it does not `end` in time; return it."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None, "a request is made by a task"
         deadline = self._loop.time() + within_s
         self._running[task] = deadline

@@ -1,6 +1,8 @@
 """One connection to a server behind us: requests out, responses in, one at a time."""
 
 import asyncio
+import os
+from contextlib import suppress
 from typing import cast
 
 import httptools
@@ -104,6 +106,8 @@ class Exchange(asyncio.Protocol):
             self.lost = True
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None and not self.lost and not self.body.complete:
+            self._read_rest()
         self.lost = True
         if self._until_end and error is None and self._failure is None:
             self.body.end()
@@ -111,6 +115,18 @@ class Exchange(asyncio.Protocol):
             self.body.fail(PeerLost())
         self._stop_sending()
         self._wake()
+
+    def _read_rest(self) -> None:
+        """Take in what came before a failed write, such as the answer to an upload that was refused.
+
+        The transport gives up at once, but the system has kept it.
+        """
+        connection = self._transport.get_extra_info("socket")
+        if connection is None:
+            return
+        with suppress(OSError):
+            while not self.body.complete and (data := os.read(connection.fileno(), RAW_BYTES)):
+                self.data_received(data)
 
     def pause_writing(self) -> None:
         self._full = True

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from routed import make_domain, make_routes, make_trigger
 
 from anyfc.errors import AccessDenied, DomainRouteNotFound, TriggerNotFound
-from anyfc.gateway.door import Door, Doors, check_method, host_name
+from anyfc.gateway.door import PLAIN_HOSTS, Door, Doors, check_method, host_name
 from anyfc.model.access import Anonymous, Cors, Signed
 from anyfc.model.domain import Rewrite, Route, Rule
 
@@ -284,3 +284,24 @@ def test_methods_that_are_not_listed_are_refused_unless_none_are():
 )
 def test_the_name_of_a_host_is_without_its_port(host, name):
     assert host_name(host) == name
+
+
+# --- hosts of the API ----------------------------------------------------------------------------
+
+
+def test_a_host_that_led_to_the_api_leads_to_a_domain_as_soon_as_there_is_one():
+    routes = make_routes()
+    doors = Doors(routes, region="cn-hangzhou")
+    assert doors.find(b"www.example.com", INVOCATION, None) is None
+    domain = make_domain("www.example.com", Route(path="/*", function="f"))
+    routes.put_domain(domain)
+    assert doors.find(b"www.example.com", INVOCATION, None) is not None
+    routes.remove_domain(domain)
+    assert doors.find(b"www.example.com", INVOCATION, None) is None
+
+
+def test_clients_that_send_ever_new_hosts_do_not_fill_the_memory():
+    doors = Doors(make_routes(), region="cn-hangzhou")
+    for number in range(3 * PLAIN_HOSTS):
+        assert doors.find(b"%d.example.com" % number, INVOCATION, None) is None
+        assert len(doors._plain) <= PLAIN_HOSTS
