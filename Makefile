@@ -3,7 +3,7 @@
 READY := .venv/ready
 BENCH_READY := .venv-bench/ready
 
-.PHONY: setup demo test fuzz check bench
+.PHONY: setup demo test test-pythons fuzz check bench
 
 setup: $(READY)
 
@@ -12,6 +12,10 @@ demo: $(READY)
 
 test: $(READY)
 	.venv/bin/pytest
+
+# What runs inside the sandbox, on every Python of this machine and not only on two of them.
+test-pythons: $(READY)
+	ANYFC_TEST_PYTHONS=all .venv/bin/pytest -q tests/unit/bootstrap
 
 # Property tests again, with other examples each time and twenty times as many.
 fuzz: $(READY)

@@ -132,6 +132,9 @@ Start = Callable[..., Instance]
 
 
 PRESENT = [version for version in VERSIONS if find_interpreter(version)]
+# The oldest and the newest differ most. `make test-pythons` takes all of them.
+ALL = os.environ.get("ANYFC_TEST_PYTHONS") == "all"
+USED = PRESENT if ALL else sorted({*PRESENT[:1], *PRESENT[-1:]}, key=VERSIONS.index)
 
 
 def make_program(

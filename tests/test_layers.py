@@ -26,7 +26,8 @@ LONG_LINES = 400
 # client, which is Starlette's work; it may look whether the file is there.
 IO_HAS_AN_ADDRESS = (
     "web/", "store/", "sandbox/", "cli/", "server.py", "client.py",
-    "runtime/channel.py", "runtime/custom.py", "identity/key.py", "api/control.py", "api/download.py",
+    "runtime/channel.py", "runtime/custom.py", "identity/key.py", "api/control.py",
+    "api/download.py",
     "instance/archive.py", "instance/code.py", "instance/logs.py", "instance/output.py",
     "instance/segments.py", "instance/spec.py",
 )  # fmt: skip

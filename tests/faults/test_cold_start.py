@@ -105,7 +105,10 @@ class Stand:
             place=Place(region="cn-hangzhou", account_id="1"),
             derive=lambda role: Credentials(),
             modules_folder=boxes.code / "none",
+            spool_folder=boxes.code / "none",
             new_id=lambda: f"c-{next(self._numbers)}",
+            start_s=30.0,
+            server_start_s=30.0,
         )
 
     async def flush(self):
@@ -124,8 +127,8 @@ class Stand:
                         open_instance(
                             spec,
                             self.boxes.sandbox,
+                            None,
                             self._logs,
-                            start_s=30.0,
                             new_request_id=lambda: "hook",
                             born=born,
                         )

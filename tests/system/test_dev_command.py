@@ -137,12 +137,13 @@ def test_a_handler_is_reloaded_on_save_and_survives_mistakes(dev, folder):
 
 def test_what_tools_write_beside_the_code_reloads_nothing(dev, folder):
     save(folder / "index.py", HANDLER, "one")
+    names = (".git/HEAD", "__pycache__/index.pyc", "node_modules/.cache/x", ".index.py.swx")
+    for name in names:  # a folder that is new is watched only a moment later
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
     process = dev(folder)
     process.wait_watching()
-    for name in (".git/HEAD", "__pycache__/index.pyc", "node_modules/.cache/x", ".index.py.swx"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
+    for name in names:
+        (folder / name).write_text("x")
     (folder / "node_modules" / "real.js").write_text("x")
     process.wait_says(r"^reloaded in .* · node_modules/real\.js")
     assert "HEAD" not in process.output

@@ -169,23 +169,24 @@ class TestFiles:
     def test_temporary_files_are_private_and_go_with_the_instance(
         self, laboratory: Laboratory
     ) -> None:
-        write = """
+        mine = f"anyfc-{os.urandom(6).hex()}"
+        write = f"""
             import os, tempfile
             folder = tempfile.gettempdir()
-            open(os.path.join(folder, "mine"), "w").close()
+            open(os.path.join(folder, "{mine}"), "w").close()
             result = folder, os.listdir(folder)
         """
         look = "import os, tempfile; result = os.listdir(tempfile.gettempdir())"
         name, other = laboratory.create(), laboratory.create()
         folder, names = laboratory.do(name, write)
-        assert names == ["mine"]
-        assert laboratory.do(name, look) == ["mine"]
+        assert names == [mine]
+        assert laboratory.do(name, look) == [mine]
         assert laboratory.do(other, look) == []
         update_function(laboratory.sdk, name, timeout=9)
         assert laboratory.do(name, look) == []
         if laboratory.walled:
             assert folder == "/tmp"
-            assert not Path("/tmp/mine").exists()
+            assert not Path("/tmp", mine).exists()
         else:
             wait_until(lambda: not Path(folder).exists())
 

@@ -8,8 +8,9 @@ Source: runtime.md 0.4, 3, 12.3 and 15; "HTTP triggers" in the Function Compute 
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError, InvalidArgument, NotSupported
 from anyfc.gateway.call import Call, describe_refusal
@@ -26,7 +27,9 @@ from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import Granted, authorise
 from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Jwt
+from anyfc.model.function import Function
 from anyfc.model.invocation import Invocation, Payload, Report, Returned
+from anyfc.model.version import VersionId
 from anyfc.runtime.frame import BadFrame
 from anyfc.runtime.table import CUSTOM
 from anyfc.scheduler.lease import Scheduler
@@ -35,7 +38,6 @@ from anyfc.web.message import Reply, Request, Response, Source
 from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import collect
 
-_NOBODY_YET = Granted()
 HTTPS_PORT = 443
 
 
@@ -99,8 +101,7 @@ class HttpCalls:
     async def _admit(self, request: Request, reply: Reply, request_id: str, door: Door) -> None:
         """See whether a call may pass, and let it."""
         check_method(door, request.method.decode("latin-1"))
-        function, version = self._catalog.resolve(door.function, door.qualifier)
-        check_runnable(function)
+        function, version = self._resolve(door)
         if is_async(request.fields.get(b"x-fc-invocation-type")):
             raise NotSupported(
                 "asynchronous invocation is not supported by this version of anyfc; "
@@ -108,57 +109,65 @@ class HttpCalls:
             )
         want_log_tail = read_log_type(request.fields.get(b"x-fc-log-type"))
         request.body.set_limit(self._body_bytes)
-        reads_form = isinstance(door.access, Jwt) and needs_form(door.access, request.headers)
-        granted = _NOBODY_YET if reads_form else self._authorise(request, door)
-        custom = function.runtime in CUSTOM
-
-        def let_in(parts: Parts) -> Call:
-            return Call(
-                request=request,
-                reply=reply,
-                request_id=request_id,
-                door=door,
-                function=function,
-                version=version,
-                target=parts.target,
-                headers=parts.headers,
-                want_log_tail=want_log_tail and function.instance_concurrency == 1,
-                attachment=self._strict and door.attachment,
-            )
-
-        parts = Parts(target=door.target, headers=request.headers)
-        if custom and not reads_form and not granted.content_sha256:
-            await self._pass_through(let_in(show(granted.shown, parts)), request.body)
+        call = Call(
+            request=request,
+            reply=reply,
+            request_id=request_id,
+            door=door,
+            function=function,
+            version=version,
+            target=door.target,
+            headers=request.headers,
+            want_log_tail=want_log_tail and function.instance_concurrency == 1,
+            attachment=self._strict and door.attachment,
+        )
+        if isinstance(door.access, Jwt) and needs_form(door.access, request.headers):
+            await self._take_whole(call, None)
             return
-        async with collect(request.body, self._spool_folder) as (body, digest):
-            if reads_form:
+        granted = self._authorise(call)
+        if function.runtime not in CUSTOM or granted.content_sha256:
+            await self._take_whole(call, granted)
+            return
+        if granted.shown:
+            call = _show(call, granted, None)[0]
+        await self._pass_through(call, request.body)
+
+    async def _take_whole(self, call: Call, granted: Granted | None) -> None:
+        """Let a call pass whose body must be whole first; without `granted` it is looked into."""
+        async with collect(call.request.body, self._spool_folder) as (body, digest):
+            form = None
+            if granted is None:
                 form = body if isinstance(body, bytes) else b"".join(body.pieces())
-                granted = self._authorise(request, door, form)
-                parts = replace(parts, form=form)
+                granted = self._authorise(call, form)
             if granted.content_sha256:
                 check_body(granted.content_sha256, digest)
-            parts = show(granted.shown, parts)
-            if parts.form is not None:
-                body = parts.form
             # The function may have changed while the body arrived.
-            function, version = self._catalog.resolve(door.function, door.qualifier)
-            check_runnable(function)
-            call = let_in(parts)
-            if custom:
+            function, version = self._resolve(call.door)
+            call = msgspec.structs.replace(call, function=function, version=version)
+            call, form = _show(call, granted, form)
+            if form is not None:
+                body = form
+            if function.runtime in CUSTOM:
                 await self._pass_through(call, Outgoing(body))
             else:
                 await self._run(call, body)
 
-    def _authorise(self, request: Request, door: Door, form: bytes | None = None) -> Granted:
+    def _resolve(self, door: Door) -> tuple[Function, VersionId]:
+        function, version = self._catalog.resolve(door.function, door.qualifier)
+        check_runnable(function)
+        return function, version
+
+    def _authorise(self, call: Call, form: bytes | None = None) -> Granted:
+        request = call.request
         return authorise(
-            door.access,
+            call.door.access,
             method=request.method,
             target=request.target,
             headers=request.headers,
             keys=self._keys,
             now=self._now(),
             form=form,
-            base_path=door.base_path,
+            base_path=call.door.base_path,
         )
 
     async def _pass_through(self, call: Call, body: Source) -> None:
@@ -210,6 +219,14 @@ class HttpCalls:
             protocol="HTTP/1.0" if request.old else "HTTP/1.1",
             now=self._now(),
         )
+
+
+def _show(call: Call, granted: Granted, form: bytes | None) -> tuple[Call, bytes | None]:
+    """Return a call, and the form in it, with the verified claims in their places."""
+    if not granted.shown:
+        return call, form
+    parts = show(granted.shown, Parts(target=call.target, headers=call.headers, form=form))
+    return msgspec.structs.replace(call, target=parts.target, headers=parts.headers), parts.form
 
 
 async def _read_event(report: Report) -> Response:

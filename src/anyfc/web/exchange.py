@@ -117,7 +117,7 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     def _read_rest(self) -> None:
-        """Take in what came before a failed write, such as the answer to an upload that was refused.
+        """Take in what came before a failed write, such as the answer to an upload too large.
 
         The transport gives up at once, but the system has kept it.
         """

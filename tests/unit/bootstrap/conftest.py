@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driven import PRESENT, Instance, Start, find_interpreter, make_program
+from driven import USED, Instance, Start, find_interpreter, make_program
 
 
-@pytest.fixture(params=PRESENT, ids=[f"python{version}" for version in PRESENT])
+@pytest.fixture(params=USED, ids=[f"python{version}" for version in USED])
 def python(request: pytest.FixtureRequest) -> str:
     path = find_interpreter(request.param)
     assert path is not None
