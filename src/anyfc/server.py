@@ -3,6 +3,7 @@
 One module because this order, and what each part is given, should be read in one piece.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import json
@@ -40,10 +41,11 @@ from anyfc.instance.spec import Specs
 from anyfc.model.function import Function
 from anyfc.runtime.context import Credentials, Place
 from anyfc.runtime.table import PYTHON, explain, pick
+from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import Cgroups, find_cgroups
 from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_strongest
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
-from anyfc.sandbox.network import Networks, open_networks
+from anyfc.sandbox.network import Networks, open_networks, prepare
 from anyfc.sandbox.process import Sandbox
 from anyfc.scheduler.lease import Policy, Scheduler, open_scheduler
 from anyfc.store.blobs import Blobs
@@ -389,7 +391,10 @@ async def _open_ground(config: Config, data_dir: Path) -> AsyncIterator[Ground]:
         for level in levels
     }
     usual = {level: pick(USUAL_RUNTIME, found) for level, found in interpreters.items()}
+    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
+        # Meanwhile another process starts an interpreter.
+        prepared = loop.run_in_executor(None, prepare) if Level.JAIL in levels else None
         sandbox, reasons = await stack.enter_async_context(
             open_strongest(
                 levels,
@@ -401,6 +406,8 @@ async def _open_ground(config: Config, data_dir: Path) -> AsyncIterator[Ground]:
                 spares=config.spare_processes,
             )
         )
+        if prepared is not None:
+            await prepared
         networks, network_notes = await stack.enter_async_context(
             open_networks(
                 sandbox.level,

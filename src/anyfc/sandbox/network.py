@@ -20,6 +20,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
+from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
@@ -221,6 +222,12 @@ async def _outcome(work: "Future[T]", undo: Callable[[T], None]) -> T:
 def _undo(done: "Future[T]", undo: Callable[[T], None]) -> None:
     if not done.cancelled() and done.exception() is None:
         undo(done.result())
+
+
+def prepare() -> None:
+    """Import in advance what takes a fifth of a second; that it is missing is told when needed."""
+    with suppress(ImportError):
+        import_module("pyroute2")
 
 
 @asynccontextmanager
