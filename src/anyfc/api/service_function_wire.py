@@ -17,7 +17,6 @@ import msgspec
 from anyfc.api import wire
 from anyfc.api.custom_wire import (
     ARGUMENT,
-    CONTAINER,
     HEALTH_NAMES,
     read_custom,
 )
@@ -137,10 +136,7 @@ class Sent:
 def read_create(body: Any) -> Sent:
     """Read the body of CreateFunction. Raises InvalidArgument, NotSupported."""
     fields = Record(CREATE, REQUIRED).read(body, "")
-    if ("code" in fields) == (fields["runtime"] == CONTAINER):
-        raise InvalidArgument(
-            f"code: needed with every runtime but {CONTAINER}, and not allowed with that one"
-        )
+    wire.check_package(fields)
     return sort_out(fields)
 
 

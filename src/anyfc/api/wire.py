@@ -167,11 +167,16 @@ class Sent:
 def read_create(body: Any) -> Sent:
     """Read the body of CreateFunction. Raises InvalidArgument, NotSupported."""
     fields = Record(CREATE, REQUIRED).read(body, "")
+    check_package(fields)
+    return sort_out(fields)
+
+
+def check_package(fields: Mapping[str, Any]) -> None:
+    """See to it that a function that is made has its code, or an image. Raises InvalidArgument."""
     if ("code" in fields) == (fields["runtime"] == CONTAINER):
         raise InvalidArgument(
             f"code: needed with every runtime but {CONTAINER}, and not allowed with that one"
         )
-    return sort_out(fields)
 
 
 def read_update(body: Any) -> Sent:
