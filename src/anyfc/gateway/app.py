@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from anyfc.errors import AccessDenied, FunctionComputeError, InternalServerError
+from anyfc.gateway.call import describe_refusal
 from anyfc.gateway.door import TARGET_HEADER, Doors
 from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
@@ -55,9 +56,13 @@ class Gateway:
         try:
             path = request.path
             fields = request.fields
-            door = self._doors.find(
-                fields.get(b"host", b""), request.target, fields.get(TARGET_HEADER)
-            )
+            try:
+                door = self._doors.find(
+                    fields.get(b"host", b""), request.target, fields.get(TARGET_HEADER)
+                )
+            except FunctionComputeError as problem:  # an HTTP call that leads nowhere
+                await reply.send(describe_refusal(problem, request_id, request, None))
+                return
             if door is not None:
                 await self._http_calls.handle(request, reply, request_id, door)
             elif (
