@@ -13,7 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,13 +98,13 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        for thread in Path(f"/proc/{waiting.pop()}/task").glob("*"):
-            try:
-                children = {int(word) for word in (thread / "children").read_text().split()}
-            except OSError:
-                continue
-            waiting += children - found
-            found |= children
+        threads = f"/proc/{waiting.pop()}/task"
+        with suppress(OSError):  # it has just ended
+            for thread in os.listdir(threads):
+                words = Path(threads, thread, "children").read_text().split()
+                children = {int(word) for word in words}
+                waiting += children - found
+                found |= children
     return found
 
 
