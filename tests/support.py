@@ -98,14 +98,20 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        threads = f"/proc/{waiting.pop()}/task"
+        pid = waiting.pop()
         with suppress(OSError):  # it has just ended
-            for thread in os.listdir(threads):
-                words = Path(threads, thread, "children").read_text().split()
-                children = {int(word) for word in words}
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                children = _children(Path(f"/proc/{pid}/task/{thread}"))
                 waiting += children - found
                 found |= children
     return found
+
+
+def _children(thread: Path) -> set[int]:
+    try:
+        return {int(word) for word in (thread / "children").read_text().split()}
+    except OSError:  # it has just ended
+        return set()
 
 
 def wait_until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
