@@ -5,7 +5,6 @@ has none: `/proxy/{function}`, for clients that cannot choose the Host they send
 """
 
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -14,8 +13,10 @@ from anyfc.errors import (
     DomainRouteNotFound,
     TriggerNotFound,
 )
+from anyfc.gateway.address import cut_port, decode_segment
 from anyfc.model.access import Access, Cors
 from anyfc.model.domain import choose_route, rewrite
+from anyfc.model.function import name_in
 from anyfc.model.trigger import Trigger
 from anyfc.model.version import LATEST
 from anyfc.store.routes import Routes
@@ -111,7 +112,7 @@ class Doors:
     def _of_proxy(self, target: bytes) -> Door:
         path, mark, query = target.partition(b"?")
         name, slash, rest = path[len(PROXY) :].partition(b"/")
-        function, _, qualifier = _text(name).partition(":")
+        function, _, qualifier = decode_segment(name).partition(":")
         trigger = self._find(function, qualifier or LATEST)
         base_path = path[: len(PROXY) + len(name)]
         return _open(trigger, (slash + rest or b"/") + mark + query, base_path=base_path)
@@ -120,8 +121,8 @@ class Doors:
         """A function made with an API before 3.0: its server is shown the path as it was asked."""
         path = target.partition(b"?")[0]
         _, version, proxy, service, function, *_ = [*path.split(b"/"), b"", b""]
-        service_name, _, qualifier = _text(service).partition(".")
-        name = f"{service_name}${_text(function)}"
+        service_name, _, qualifier = decode_segment(service).partition(".")
+        name = name_in(service_name, decode_segment(function))
         trigger = self._find(name, qualifier or LATEST)
         base_path = b"/".join((b"", version, proxy, service, function))
         return _open(trigger, shown, base_path=base_path if shown is target else b"")
@@ -167,9 +168,4 @@ def check_method(door: Door, method: str) -> None:
 @lru_cache(maxsize=1024)
 def host_name(host: bytes) -> str:
     """Return a Host header's name in lower case, without its port."""
-    name = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
-    return name.decode("latin-1").lower().rstrip(".")
-
-
-def _text(part: bytes) -> str:
-    return unquote_to_bytes(part).decode(errors="replace")
+    return cut_port(host).decode("latin-1").lower().rstrip(".")

@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from anyfc.errors import BadResponse
+from anyfc.gateway.address import cut_port
 from anyfc.gateway.headers import X_FC, check_size, may_be_set, one_line
 from anyfc.web.message import Header
 
@@ -95,7 +96,7 @@ def build_event(
         text = value.decode(errors="replace")
         shown[name] = f"{shown[name]},{text}" if name in shown else text
     content, encoded = _encode_body(body, content_type)
-    domain = _cut_port(host.decode(errors="replace"))
+    domain = cut_port(host).decode(errors="replace")
     event = Event(
         version="v1",
         raw_path=path.decode(errors="replace"),
@@ -159,13 +160,6 @@ def _read_query(query: bytes) -> dict[str, str]:
 def _unquote(encoded: bytes) -> str:
     plain = unquote_to_bytes(encoded) if b"%" in encoded else encoded
     return plain.decode(errors="replace")
-
-
-def _cut_port(host: str) -> str:
-    """`name:9000` → `name`, `[::1]:9000` → `[::1]`."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
 
 
 # --- result → response ---------------------------------------------------------------------------

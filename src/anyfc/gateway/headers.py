@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from anyfc.errors import ApkDownloadForbidden, BadResponse, ExternalRedirectForbidden
+from anyfc.runtime.headers import says_failed
 from anyfc.web.message import Header
 
 KIB = 1024
@@ -112,7 +113,7 @@ def returned_response_headers(
             if lower != DISPOSITION or attachment or value.strip().lower() == ATTACHMENT[1]:
                 continue
         elif lower.startswith(X_FC):
-            failed = failed or (lower == b"x-fc-status" and value.strip() == b"404")
+            failed = failed or says_failed(lower, value)
             continue
         header_bytes += len(name) + len(value)
         kept.append(header)

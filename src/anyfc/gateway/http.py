@@ -19,7 +19,7 @@ from anyfc.gateway.door import Door, check_method, host_name
 from anyfc.gateway.event import FAILED, build_event, read_result
 from anyfc.gateway.headers import check_default_domain
 from anyfc.gateway.invoke import is_async, read_log_type
-from anyfc.gateway.run import check_runnable, run
+from anyfc.gateway.run import NO_ASYNC, check_runnable, run
 from anyfc.gateway.web import WebCall
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import Parts, needs_form, show
@@ -103,10 +103,7 @@ class HttpCalls:
         check_method(door, request.method.decode("latin-1"))
         function, version = self._resolve(door)
         if is_async(request.fields.get(b"x-fc-invocation-type")):
-            raise NotSupported(
-                "asynchronous invocation is not supported by this version of anyfc; "
-                "leave out X-Fc-Invocation-Type or set it to Sync"
-            )
+            raise NotSupported(NO_ASYNC)
         want_log_tail = read_log_type(request.fields.get(b"x-fc-log-type"))
         request.body.set_limit(self._body_bytes)
         call = Call(

@@ -4,13 +4,14 @@ from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import assert_never
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from anyfc.errors import InvalidArgument, NotSupported
+from anyfc.gateway.address import decode_segment
 from anyfc.gateway.older import Invoked
-from anyfc.gateway.run import check_runnable, run
+from anyfc.gateway.run import NO_ASYNC, check_runnable, run
 from anyfc.identity.signature import check_body
 from anyfc.model.function import Function, name_in
 from anyfc.model.invocation import (
@@ -74,7 +75,7 @@ class Invoke:
             request,
             reply,
             request_id,
-            name=unquote_to_bytes(name).decode(errors="replace"),
+            name=decode_segment(name),
             qualifier=_read_qualifier(request.query) if request.query else LATEST,
             claimed=request.fields[b"x-acs-content-sha256"],
             head=HEAD,
@@ -119,10 +120,7 @@ class Invoke:
         want_log_tail = read_log_type(fields.get(b"x-fc-log-type"))
         if is_async(fields.get(b"x-fc-invocation-type")):
             request.body.set_limit(self._async_body_bytes)
-            raise NotSupported(
-                "asynchronous invocation is not supported by this version of anyfc; "
-                "leave out X-Fc-Invocation-Type or set it to Sync"
-            )
+            raise NotSupported(NO_ASYNC)
         request.body.set_limit(self._sync_body_bytes)
         payload = request.body.read_nowait()
         if payload is not None:

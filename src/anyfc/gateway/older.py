@@ -6,10 +6,10 @@ Source: api.md 10.1 and 10.2.
 """
 
 import re
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from anyfc.gateway.address import decode_segment
 from anyfc.identity.fc import SCHEME, verify_fc
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
@@ -50,9 +50,5 @@ def find_invoked(request: Request) -> Invoked | None:
     found = INVOCATION.fullmatch(request.path)
     if found is None or request.method != b"POST":
         return None
-    service, _, qualifier = _text(found[1]).partition(".")
-    return Invoked(service, _text(found[2]), qualifier)
-
-
-def _text(part: bytes) -> str:
-    return unquote_to_bytes(part).decode(errors="replace")
+    service, _, qualifier = decode_segment(found[1]).partition(".")
+    return Invoked(service, decode_segment(found[2]), qualifier)

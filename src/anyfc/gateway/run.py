@@ -13,6 +13,11 @@ from anyfc.scheduler.lease import Scheduler
 
 log = logging.getLogger("anyfc")
 
+NO_ASYNC = (
+    "asynchronous invocation is not supported by this version of anyfc; "
+    "leave out X-Fc-Invocation-Type or set it to Sync"
+)
+
 
 def check_runnable(function: Function) -> None:
     """Raises NotSupported, AccessDenied."""

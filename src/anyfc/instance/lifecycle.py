@@ -289,14 +289,14 @@ async def open_instance(
         dialogue = await stack.enter_async_context(open_dialogue(spec, process, network, output))
         instance = stack.enter_context(closing(Instance(spec, process, dialogue, output)))
         if isinstance(dialogue, Custom):
-            born()
+            born()  # its server may take minutes, and others can be started meanwhile
         await dialogue.greet()
         born()
         if spec.function.initializer is not None:
             await instance.initialize(new_request_id())
         if isinstance(dialogue, Custom):
-            awake = watched(dialogue, awake=lambda: not instance.frozen)
-            await stack.enter_async_context(awake)
+            watching = watched(dialogue, awake=lambda: not instance.frozen)
+            await stack.enter_async_context(watching)
         instance.move(State.READY)
         yield instance
         if instance.usable:

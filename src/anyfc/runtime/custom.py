@@ -19,6 +19,7 @@ from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
 from anyfc.runtime.deadlines import Deadlines
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
+from anyfc.runtime.headers import says_failed
 from anyfc.sandbox.process import Process
 from anyfc.web.message import PeerLost
 from anyfc.web.outgoing import Outgoing
@@ -43,7 +44,6 @@ CALLS = {
     PRE_FREEZE: (b"GET", b"/pre-freeze"),
 }
 WEB_CALL = b"/http-invoke"
-FAILED = b"404"  # of x-fc-status
 # What came of a request whose connection has become a tunnel: how that ended, nobody has seen.
 TUNNELLED = Returned(body=b"")
 
@@ -277,9 +277,7 @@ def raised(kind: str, message: str) -> Raised:
 
 def failed(answer: Exchange) -> bool:
     """Whether the server wants the invocation counted as failed (runtime.md 4.3)."""
-    return any(
-        name.lower() == b"x-fc-status" and value.strip() == FAILED for name, value in answer.headers
-    )
+    return any(says_failed(name.lower(), value) for name, value in answer.headers)
 
 
 def explain_exit(status: int) -> str:

@@ -2,7 +2,7 @@
 
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
-from anyfc.runtime.context import Credentials, Place
+from anyfc.runtime.context import Credentials, Place, own_name
 
 # Here the token is in the environment only; documented for 11, and 12 is like it.
 WITHOUT_TOKEN = frozenset(("custom.debian11", "custom.debian12"))
@@ -20,6 +20,14 @@ FIXED = {
     "tracing-opentracing-span-baggages": "",
 }
 BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
+
+
+def says_failed(lower: bytes, value: bytes) -> bool:
+    """Whether a header, its name in lower case, is a server's word that the invocation has failed.
+
+    Source: runtime.md 4.3.
+    """
+    return lower == b"x-fc-status" and value.strip() == b"404"
 
 
 def common_head(
@@ -41,7 +49,7 @@ def common_head(
         "access-key-id": credentials.access_key_id,
         "access-key-secret": credentials.access_key_secret,
         "security-token": credentials.security_token,
-        "function-name": function.name.removeprefix(f"{function.service}$"),
+        "function-name": own_name(function),
         "function-handler": function.handler,
         "function-memory": str(function.memory_mib),
         "function-timeout": str(function.timeout_s),
