@@ -17,7 +17,7 @@ from bench.process import Missing, busy_cores
 from bench.report import describe_machine, table, write
 from bench.rows import PARTS
 
-VENV_PYTHON = Path(".venv/bin/python")
+VENV_PYTHON = Path(".venv-compiled/bin/python")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from fake_instances import make_function
 from support import descendants
 
-from anyfc.runtime.channel import Channel, open_channel
+from anyfc.runtime.channel import Channel
 from anyfc.runtime.context import Credentials, Place, build_program
 from anyfc.runtime.frame import INVOKE
 from anyfc.sandbox.box import Box, Level
@@ -23,6 +23,7 @@ from anyfc.sandbox.choice import gives_up_rights_early
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
 from anyfc.sandbox.network import Network
 from anyfc.sandbox.process import Process, Sandbox, open_sandbox
+from anyfc.web.transport import factory
 
 UID = 64321
 
@@ -85,7 +86,8 @@ class Started:
 
     async def do(self, program: str) -> bytes:
         """Have it run a program; return what that leaves in `answer`."""
-        answer = await self.channel.ask(INVOKE, b'{"request_id":"1-2-3"}', program.encode())
+        await self.channel.send_all(INVOKE, b'{"request_id":"1-2-3"}', program.encode())
+        answer = await self.channel.answer()
         assert answer.returned, answer.piece
         return answer.piece
 
@@ -130,9 +132,12 @@ class Boxes:
 
     @asynccontextmanager
     async def start(self, network: Network | None = None) -> AsyncIterator[Started]:
-        async with self.open(network) as process, open_channel(process.channel) as channel:
-            await channel.hello()
-            yield Started(process, channel)
+        loop = asyncio.get_running_loop()
+        async with self.open(network) as process:
+            with process.channel as end, closing(Channel()) as channel:
+                await loop.create_unix_connection(factory(lambda: channel), sock=end)
+                await channel.hello()
+                yield Started(process, channel)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Sequence
 from typing import Any
 
-from anyfc.web.message import Body, Header, Request, Response
+from anyfc.web.message import Body, Header, Request, Response, Rest, Underway
 
 
 class Valve:
@@ -14,12 +14,14 @@ class Valve:
 
 
 class Sent:
-    """A reply that keeps its response, the body whole."""
+    """A reply that keeps its response, the body whole; and who has been entrusted with it."""
 
     def __init__(self) -> None:
         self.started = False
         self.response = Response(status=0)
         self.body = b""
+        self.underway: Underway | None = None  # who was entrusted with the answer
+        self.rest: Rest | None = None  # what a task would have to do
 
     async def send(self, response: Response) -> None:
         assert not self.started
@@ -29,6 +31,22 @@ class Sent:
             self.body = b"".join([piece async for piece in response.body])
         else:
             self.body = response.body
+
+    def entrust(self, call: Underway) -> None:
+        self.underway = call
+
+    def send_now(self, response: Response) -> None:
+        assert self.underway is not None
+        assert not self.started
+        assert isinstance(response.body, bytes)
+        self.started = True
+        self.response = response
+        self.body = response.body
+
+    def resume(self, rest: Rest) -> None:
+        assert self.underway is not None
+        assert self.rest is None
+        self.rest = rest
 
     @property
     def headers(self) -> dict[str, str]:

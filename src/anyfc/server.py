@@ -35,8 +35,9 @@ from anyfc.gateway.invoke import Invoke
 from anyfc.gateway.problem import new_request_id
 from anyfc.identity.key import Keys, Pair, ensure_pair, open_keys
 from anyfc.instance.code import Packages
-from anyfc.instance.lifecycle import Instance, open_instance
+from anyfc.instance.lifecycle import Instance
 from anyfc.instance.logs import Logs, open_logs
+from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Specs
 from anyfc.model.function import Function
 from anyfc.runtime.context import Credentials, Place
@@ -47,7 +48,8 @@ from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_stronge
 from anyfc.sandbox.interpreter import Interpreter, default_search, find_interpreters
 from anyfc.sandbox.network import Networks, open_networks, prepare
 from anyfc.sandbox.process import Sandbox
-from anyfc.scheduler.lease import Policy, Scheduler, open_scheduler
+from anyfc.scheduler.lease import Policy, Scheduler
+from anyfc.scheduler.opening import open_scheduler
 from anyfc.store.blobs import Blobs
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import Database, open_database
@@ -57,8 +59,8 @@ from anyfc.store.lock import lock_data_dir
 from anyfc.store.routes import Routes
 from anyfc.store.services import Services
 from anyfc.store.triggers import Triggers
+from anyfc.web.connection import Patience
 from anyfc.web.https import Https
-from anyfc.web.server import Patience
 from anyfc.web.server import open_server as open_http
 from anyfc.web.tls import Certificates
 from anyfc.web.upstream import Upstream

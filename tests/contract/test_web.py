@@ -14,8 +14,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 
 from anyfc.errors import FunctionComputeError
-from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response
-from anyfc.web.server import Patience, open_server
+from anyfc.web.connection import Patience
+from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response, Rest
+from anyfc.web.server import open_server
 from anyfc.web.tls import Certificates, make_self_signed
 from anyfc.web.tunnel import join
 from anyfc.web.upstream import HOP_BY_HOP, Upstream, over_socket
@@ -49,9 +50,13 @@ class Proxy:
         self.connections += 1
         return made
 
-    async def handle(self, request: Request, reply: Reply) -> None:
+    def handle(self, request: Request, reply: Reply) -> Rest:
+        return self._pass_on(request, reply)
+
+    async def _pass_on(self, request: Request, reply: Reply) -> None:
+        headers = [header for header in request.headers if header[0] not in HOP_BY_HOP]
         asking = self._upstream.ask(
-            request.method, request.target, request.headers, request.body, upgrade=request.upgrade
+            request.method, request.target, headers, request.body, upgrade=request.upgrade
         )
         async with asking as exchange:
             headers = [
@@ -321,8 +326,8 @@ def test_large_bodies_pass_both_ways_over_one_connection():
 
 
 class Hello:
-    async def handle(self, request: Request, reply: Reply) -> None:
-        await reply.send(Response(status=200, body=b"secure" if request.secure else b"plain"))
+    def handle(self, request: Request, reply: Reply) -> Rest:
+        return reply.send(Response(status=200, body=b"secure" if request.secure else b"plain"))
 
     def refuse(self, problem: FunctionComputeError) -> Response:
         return Response(status=problem.status, body=problem.message.encode())

@@ -16,16 +16,16 @@ from boxes import UID, below_zygotes, open_boxes, open_cgroups, wait_for, zygote
 from fake_instances import make_function, make_policy, version_of
 
 from anyfc.errors import FunctionComputeError
+from anyfc.instance import opening
 from anyfc.instance.code import Packages
-from anyfc.instance.lifecycle import open_instance
 from anyfc.instance.logs import open_logs
+from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Specs
 from anyfc.model.invocation import Invocation, Returned
-from anyfc.runtime import channel
 from anyfc.runtime.context import Credentials, Place
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import V2
-from anyfc.scheduler.lease import open_scheduler
+from anyfc.scheduler.opening import open_scheduler
 from anyfc.store.blobs import Blobs
 
 # What a cold start asks of the machine, on the server's side.
@@ -38,7 +38,7 @@ STEPS = (
     (socket, "send_fds"),
     (socket, "socketpair"),
     (subprocess, "Popen"),
-    (channel, "Channel"),
+    (opening, "Channel"),
 )
 MOST_STEPS = 60
 

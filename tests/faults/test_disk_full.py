@@ -8,7 +8,7 @@ import pytest
 from support import KEY, ServerProcess, read_log, wait_until, zip_base64
 
 from anyfc.client import ApiError, Client
-from anyfc.instance.logs import NOTICE
+from anyfc.instance.buffer import NOTICE
 
 DISK_BYTES = 24 * 1024 * 1024
 

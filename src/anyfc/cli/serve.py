@@ -26,6 +26,10 @@ IsolationOption = Annotated[
         help=f"One of {', '.join(ISOLATION)}. Default: auto, the strongest that works here.",
     ),
 ]
+COMPILED = "compiled"
+INTERPRETED = (
+    "interpreted, at about half the speed (`make compiled`, or an installation, compiles it)"
+)
 
 
 def serve(
@@ -164,8 +168,16 @@ def describe(server: "Server") -> list[str]:
         lines.append("freezing: by signals, because control groups cannot be made here")
     whose = NETWORKS if ground.networks is not None else HOSTS_NETWORK
     lines.append("; ".join([f"network: {whose}", *ground.network_notes]))
+    lines.append(f"hot path: {COMPILED if is_compiled() else INTERPRETED}")
     lines += [f"{runtime}: {explain(runtime, ground.interpreters)}" for runtime in PYTHON]
     return lines
+
+
+def is_compiled() -> bool:
+    """Whether what every request goes through was compiled when anyfc was installed."""
+    from anyfc.web import connection
+
+    return not connection.__file__.endswith(".py")
 
 
 def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> None:
@@ -191,6 +203,7 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
                 ground = server.ground
                 report["isolation"] = ground.sandbox.level.value
                 report["own_networks"] = ground.networks is not None
+                report["compiled"] = is_compiled()
                 report["lines"] = describe(server)
                 report["runtimes"] = {
                     runtime: explain(runtime, ground.interpreters) for runtime in PYTHON

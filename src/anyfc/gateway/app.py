@@ -3,29 +3,30 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from anyfc.errors import AccessDenied, FunctionComputeError, InternalServerError
-from anyfc.gateway.call import describe_refusal
 from anyfc.gateway.door import TARGET_HEADER, Doors
+from anyfc.gateway.guard import Guard
 from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
 from anyfc.gateway.older import VERSIONS, find_invoked, identify
 from anyfc.gateway.problem import describe, new_request_id
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
-from anyfc.runtime.channel import ChannelClosed
-from anyfc.web.message import PeerLost, Reply, Request, Response
+from anyfc.web.message import Reply, Request, Response, Rest
 from anyfc.web.upstream import HOP_BY_HOP, Upstream, UpstreamFailed
 
 log = logging.getLogger("anyfc")
 
-FUNCTIONS = b"/2023-03-30/functions/"
-INVOCATIONS = b"/invocations"
-CODE = b"/anyfc/code/"  # its addresses carry a signature of their own
-REQUEST_ID = b"x-fc-request-id"
-UNSIGNED_BODY = b"x-anyfc-unsigned-body"  # the signature that was verified does not cover it
-OURS = (REQUEST_ID, UNSIGNED_BODY)  # what clients send under these names stays behind
-READING = (b"GET", b"HEAD")
+FUNCTIONS: Final = b"/2023-03-30/functions/"
+INVOCATIONS: Final = b"/invocations"
+CODE: Final = b"/anyfc/code/"  # its addresses carry a signature of their own
+REQUEST_ID: Final = b"x-fc-request-id"
+UNSIGNED_BODY: Final = b"x-anyfc-unsigned-body"  # the signature that was verified does not cover it
+# What clients send under our names stays behind, and what is about their connection.
+WITHHELD: Final = HOP_BY_HOP | {REQUEST_ID, UNSIGNED_BODY}
+READING: Final = (b"GET", b"HEAD")
 
 
 class Gateway:
@@ -51,65 +52,47 @@ class Gateway:
     def refuse(self, problem: FunctionComputeError) -> Response:
         return describe(problem, new_request_id())
 
-    async def handle(self, request: Request, reply: Reply) -> None:
-        request_id = new_request_id()
+    def handle(self, request: Request, reply: Reply) -> Rest | None:
+        """Answer a request; see `web.connection.Application`."""
+        guard = Guard(request, reply, new_request_id())
         try:
-            path = request.path
-            fields = request.fields
-            try:
-                door = self._doors.find(
-                    fields.get(b"host", b""), request.target, fields.get(TARGET_HEADER)
-                )
-            except FunctionComputeError as problem:  # an HTTP call that leads nowhere
-                await reply.send(describe_refusal(problem, request_id, request, None))
-                return
-            if door is not None:
-                await self._http_calls.handle(request, reply, request_id, door)
-            elif (
-                path.endswith(INVOCATIONS)
-                and path.startswith(FUNCTIONS)
-                and request.method == b"POST"
-            ):
-                self._identify(request)
-                name = path[len(FUNCTIONS) : -len(INVOCATIONS)]
-                await self._invoke.handle(request, reply, request_id, name)
-            elif path.startswith(VERSIONS):
-                await self._handle_older(request, reply, request_id)
-            else:
-                if not path.startswith(CODE):
-                    self._authorise(self._identify(request), request)
-                await self._forward(request, reply, request_id)
+            rest = self._begin(request, reply, guard)
         except FunctionComputeError as problem:
-            if reply.started:
-                raise self._broken_off(request_id, problem) from problem
-            await reply.send(describe(problem, request_id))
-        except (PeerLost, ChannelClosed) as error:
-            if reply.started:
-                raise self._broken_off(request_id, error) from error
-            raise
+            return reply.send(guard.explain(problem))
         except Exception as error:
-            log.exception("request failed", extra={"request_id": request_id})
-            if reply.started:
-                raise PeerLost from error
-            await reply.send(describe(InternalServerError(), request_id))
+            return reply.send(guard.explain_bug(error))
+        return guard.watch(rest) if rest is not None else None
 
-    async def _handle_older(self, request: Request, reply: Reply, request_id: str) -> None:
+    def _begin(self, request: Request, reply: Reply, guard: Guard) -> Rest | None:
+        """Open the door that a request knocks at."""
+        path = request.path
+        fields = request.fields
+        guard.by_http = True  # so is one that leads nowhere
+        door = self._doors.find(fields.get(b"host", b""), request.target, fields.get(TARGET_HEADER))
+        if door is not None:
+            guard.door = door
+            return self._http_calls.handle(request, reply, door, guard)
+        guard.by_http = False
+        if path.endswith(INVOCATIONS) and path.startswith(FUNCTIONS) and request.method == b"POST":
+            self._identify(request)
+            name = path[len(FUNCTIONS) : -len(INVOCATIONS)]
+            return self._invoke.handle(request, reply, guard, name)
+        if path.startswith(VERSIONS):
+            return self._begin_older(request, reply, guard)
+        if not path.startswith(CODE):
+            self._authorise(self._identify(request), request)
+        return self._forward(request, reply, guard.request_id)
+
+    def _begin_older(self, request: Request, reply: Reply, guard: Guard) -> Rest | None:
         """Answer a request to the API before 3.0."""
         signed = identify(request, keys=self._keys, now=self._now())
         invoked = find_invoked(request)
         if invoked is not None:
-            await self._invoke.handle_older(
-                request, reply, request_id, invoked, body_signed=signed.with_body
+            return self._invoke.handle_older(
+                request, reply, guard, invoked, body_signed=signed.with_body
             )
-        else:
-            self._authorise(signed.caller, request)
-            await self._forward(request, reply, request_id, body_signed=signed.with_body)
-
-    def _broken_off(self, request_id: str, error: Exception) -> PeerLost:
-        """Say that an answer has begun and will not end; its caller sees the connection end."""
-        why = str(error) or type(error).__name__
-        log.warning("answer broken off", extra={"request_id": request_id, "why": why})
-        return PeerLost()
+        self._authorise(signed.caller, request)
+        return self._forward(request, reply, guard.request_id, body_signed=signed.with_body)
 
     def _identify(self, request: Request) -> Caller:
         return verify(
@@ -124,7 +107,7 @@ class Gateway:
     async def _forward(
         self, request: Request, reply: Reply, request_id: str, *, body_signed: bool = True
     ) -> None:
-        headers = [header for header in request.headers if header[0] not in OURS]
+        headers = [header for header in request.headers if header[0] not in WITHHELD]
         headers.append((REQUEST_ID, request_id.encode()))
         if not body_signed:
             headers.append((UNSIGNED_BODY, b"true"))

@@ -1,9 +1,8 @@
 """Call: an HTTP call that has been let in, and what every answer to one has in common."""
 
 from base64 import b64encode
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Callable
+from typing import Final
 
 from anyfc.errors import FunctionComputeError
 from anyfc.gateway.cors import cors_headers
@@ -13,25 +12,47 @@ from anyfc.gateway.problem import describe
 from anyfc.model.function import Function
 from anyfc.model.invocation import Report
 from anyfc.model.version import VersionId
-from anyfc.web.message import Header, Reply, Request, Response
+from anyfc.web.message import Header, Reply, Request, Response, Rest
 
 # What the cloud calls every refusal that is not the function's own.
-REFUSED: Header = (b"X-Fc-Error-Type", b"FCCommonError")
+REFUSED: Final[Header] = (b"X-Fc-Error-Type", b"FCCommonError")
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP call to a function. Target and headers are as the function is to see them."""
+class Call:
+    """One HTTP call to a function. Target and headers are as the function is to see them.
 
-    request: Request
-    reply: Reply
-    request_id: str
-    door: Door
-    function: Function
-    version: VersionId
-    target: bytes
-    headers: Sequence[Header]
-    want_log_tail: bool
-    attachment: bool
+    `guard` is `Guard.watch`: it goes around all of the call that has to be waited for.
+    """
+
+    __slots__ = (
+        "attachment", "door", "function", "guard", "headers", "reply", "request", "request_id",
+        "target", "version", "want_log_tail",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        request: Request,
+        reply: Reply,
+        request_id: str,
+        guard: Callable[[Rest], Rest],
+        door: Door,
+        function: Function,
+        version: VersionId,
+        want_log_tail: bool,
+        attachment: bool,
+    ) -> None:
+        self.request = request
+        self.reply = reply
+        self.request_id = request_id
+        self.guard = guard
+        self.door = door
+        self.function = function
+        self.version = version
+        self.target = door.target
+        self.headers = request.headers
+        self.want_log_tail = want_log_tail
+        self.attachment = attachment
 
     def complete(self, response: Response, report: Report | None = None) -> Response:
         """Add what the platform adds: the request id, and what browsers are to know.

@@ -5,17 +5,18 @@ Source: runtime.md 15.3; "Configure CORS" in the Function Compute documentation,
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Final
 
 from anyfc.model.access import Cors
 from anyfc.web.message import Header, Response
 
-ANY = "*"
-EXPOSED = b"Date,x-fc-request-id"
-PREFLIGHT_AGE_S = 3600
+ANY: Final = "*"
+EXPOSED: Final = b"Date,x-fc-request-id"
+PREFLIGHT_AGE_S: Final = 3600
 
-ALLOW_ORIGIN = b"access-control-allow-origin"
-VARY: Header = (b"Vary", b"Origin")
-CREDENTIALS: Header = (b"Access-Control-Allow-Credentials", b"true")
+ALLOW_ORIGIN: Final = b"access-control-allow-origin"
+VARY: Final[Header] = (b"Vary", b"Origin")
+CREDENTIALS: Final[Header] = (b"Access-Control-Allow-Credentials", b"true")
 
 
 def answer_preflight(

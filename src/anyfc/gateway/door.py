@@ -5,8 +5,7 @@ has none: `/proxy/{function}`, for clients that cannot choose the Host they send
 """
 
 from functools import lru_cache
-
-import msgspec
+from typing import Final
 
 from anyfc.errors import (
     AccessDenied,
@@ -21,27 +20,50 @@ from anyfc.model.trigger import Trigger
 from anyfc.model.version import LATEST
 from anyfc.store.routes import Routes
 
-DOMAIN = ".fcapp.localhost"
-INTERNAL = "-vpc"  # at the end of the region: the address inside the cloud
-PROXY = b"/proxy/"
-PROXY_OF_SERVICES = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
-TARGET_HEADER = b"x-fc-invocation-target"
+DOMAIN: Final = ".fcapp.localhost"
+INTERNAL: Final = "-vpc"  # at the end of the region: the address inside the cloud
+PROXY: Final = b"/proxy/"
+PROXY_OF_SERVICES: Final = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
+TARGET_HEADER: Final = b"x-fc-invocation-target"
 # Clients send few, but could send any number.
-PLAIN_HOSTS = 1024
+PLAIN_HOSTS: Final = 1024
 
 
-class Door(msgspec.Struct, frozen=True, kw_only=True):
-    """What an HTTP call leads to, and what it has to pass."""
+class Door:
+    """What an HTTP call leads to, and what it has to pass.
 
-    function: str
-    qualifier: str
-    target: bytes  # path and query, as a server behind the door sees them
-    base_path: bytes = b""  # the part of the path that leads here; WSGI handlers do not see it
-    access: Access
-    cors: Cors | None
-    methods: tuple[str, ...]  # none: all
-    attachment: bool  # a default domain: browsers are to save what they get, if that is wanted
-    https_only: bool = False
+    `target` is path and query as a server behind the door sees them, `base_path` the part of the
+    path that leads here, which WSGI handlers do not see. No `methods` means all. `attachment`:
+    this is a default domain, and browsers are to save what they get, if that is wanted.
+    """
+
+    __slots__ = (
+        "access", "attachment", "base_path", "cors", "function", "https_only", "methods",
+        "qualifier", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        function: str,
+        qualifier: str,
+        target: bytes,
+        base_path: bytes = b"",
+        access: Access,
+        cors: Cors | None,
+        methods: tuple[str, ...],
+        attachment: bool,
+        https_only: bool = False,
+    ) -> None:
+        self.function = function
+        self.qualifier = qualifier
+        self.target = target
+        self.base_path = base_path
+        self.access = access
+        self.cors = cors
+        self.methods = methods
+        self.attachment = attachment
+        self.https_only = https_only
 
 
 class Doors:

@@ -5,6 +5,7 @@ What the platform tells a function's server besides is in `runtime/headers.py`.
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -12,42 +13,42 @@ from anyfc.errors import ApkDownloadForbidden, BadResponse, ExternalRedirectForb
 from anyfc.runtime.headers import says_failed
 from anyfc.web.message import Header
 
-KIB = 1024
-RESPONSE_HEADER_BYTES = 8 * KIB
+KIB: Final = 1024
+RESPONSE_HEADER_BYTES: Final = 8 * KIB
 
-X_FC = b"x-fc-"
-ATTACHMENT: Header = (b"Content-Disposition", b"attachment")
-TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+X_FC: Final = b"x-fc-"
+ATTACHMENT: Final[Header] = (b"Content-Disposition", b"attachment")
+TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # Never passed on to a function's server: what belongs to the client's connection, what we answer
 # (Expect), and the framing, which is written anew. `Trailer` announces fields that are not passed
 # on. The other hop-by-hop names of RFC 9110, 7.6.1 (TE, Proxy-Authorization) do reach the
 # server, as in the cloud since August 2022.
-NOT_FORWARDED = frozenset(
+NOT_FORWARDED: Final = frozenset(
     (
         b"connection", b"content-length", b"expect", b"keep-alive", b"proxy-connection",
         b"trailer", b"transfer-encoding", b"upgrade",
     )
 )  # fmt: skip
-FORWARDED_FOR = b"x-forwarded-for"
-FORWARDED_PROTO = b"x-forwarded-proto"
-NOT_AS_SENT = NOT_FORWARDED | {FORWARDED_FOR}
+FORWARDED_FOR: Final = b"x-forwarded-for"
+FORWARDED_PROTO: Final = b"x-forwarded-proto"
+NOT_AS_SENT: Final = NOT_FORWARDED | {FORWARDED_FOR}
 
 # What a function may not set (runtime.md 13.3), and the framing. `Proxy-Authenticate` may be set.
-RESERVED = frozenset(
+RESERVED: Final = frozenset(
     (
         b"connection", b"content-length", b"date", b"keep-alive", b"proxy-connection", b"server",
         b"trailer", b"transfer-encoding", b"upgrade",
     )
 )  # fmt: skip
-DISPOSITION = b"content-disposition"
-NOT_AS_RETURNED = RESERVED | {DISPOSITION}
+DISPOSITION: Final = b"content-disposition"
+NOT_AS_RETURNED: Final = RESERVED | {DISPOSITION}
 
-REDIRECTS = frozenset((301, 302, 303, 307, 308))
-APK = b"application/vnd.android.package-archive"
+REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+APK: Final = b"application/vnd.android.package-archive"
 
 # Line breaks would begin another header, other control characters make clients refuse it.
-SPACES_FOR_CONTROLS = bytes(
+SPACES_FOR_CONTROLS: Final = bytes(
     0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256)
 )
 

@@ -9,14 +9,14 @@ Source: runtime.md 0.4, 3, 12.3 and 15; "HTTP triggers" in the Function Compute 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-import msgspec
-
-from anyfc.errors import EntityTooLarge, FunctionComputeError, InvalidArgument, NotSupported
-from anyfc.gateway.call import Call, describe_refusal
+from anyfc.errors import NotSupported
+from anyfc.gateway.call import Call
 from anyfc.gateway.cors import answer_preflight
 from anyfc.gateway.door import Door, check_method, host_name
 from anyfc.gateway.event import FAILED, build_event, read_result
+from anyfc.gateway.guard import Guard
 from anyfc.gateway.headers import check_default_domain
 from anyfc.gateway.invoke import is_async, read_log_type
 from anyfc.gateway.run import NO_ASYNC, check_runnable, run
@@ -24,9 +24,9 @@ from anyfc.gateway.web import WebCall
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import Parts, needs_form, show
 from anyfc.identity.signature import KeySource, check_body
-from anyfc.identity.trigger import Granted, authorise
+from anyfc.identity.trigger import EVERYBODY, Granted, authorise
 from anyfc.instance.lifecycle import collect as collect_answer
-from anyfc.model.access import Jwt
+from anyfc.model.access import Anonymous, Jwt
 from anyfc.model.function import Function
 from anyfc.model.invocation import Invocation, Payload, Report, Returned
 from anyfc.model.version import VersionId
@@ -34,11 +34,11 @@ from anyfc.runtime.frame import BadFrame
 from anyfc.runtime.table import CUSTOM
 from anyfc.scheduler.lease import Scheduler
 from anyfc.store.catalog import Catalog
-from anyfc.web.message import Reply, Request, Response, Source
+from anyfc.web.message import Reply, Request, Response, Rest, Source
 from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import collect
 
-HTTPS_PORT = 443
+HTTPS_PORT: Final = 443
 
 
 class HttpCalls:
@@ -67,25 +67,16 @@ class HttpCalls:
         self._https_port = https_port
         self._now = now
 
-    async def handle(self, request: Request, reply: Reply, request_id: str, door: Door) -> None:
-        """Answer one call, also when it is refused."""
-        try:
-            if door.https_only and not request.secure:
-                await reply.send(self._redirect(request, request_id))
-                return
-            if request.method == b"OPTIONS":
-                preflight = answer_preflight(door.cors, request.fields, door.methods)
-                if preflight is not None:
-                    preflight.head = b"X-Fc-Request-Id: %b\r\n" % request_id.encode()
-                    await reply.send(preflight)
-                    return
-            await self._admit(request, reply, request_id, door)
-        except FunctionComputeError as problem:
-            if reply.started:
-                raise
-            if isinstance(problem, EntityTooLarge):
-                problem = InvalidArgument(problem.message)
-            await reply.send(describe_refusal(problem, request_id, request, door))
+    def handle(self, request: Request, reply: Reply, door: Door, guard: Guard) -> Rest | None:
+        """Answer one call. Raises what its caller is told, which `guard` puts into words."""
+        if door.https_only and not request.secure:
+            return reply.send(self._redirect(request, guard.request_id))
+        if request.method == b"OPTIONS":
+            preflight = answer_preflight(door.cors, request.fields, door.methods)
+            if preflight is not None:
+                preflight.head = b"X-Fc-Request-Id: %b\r\n" % guard.request_id.encode()
+                return reply.send(preflight)
+        return self._admit(request, reply, door, guard)
 
     def _redirect(self, request: Request, request_id: str) -> Response:
         """Send a client to HTTPS. Source: "Configure custom domain names"; 301 was observed."""
@@ -98,7 +89,7 @@ class HttpCalls:
             headers=((b"Location", b"https://" + place + request.target),),
         )
 
-    async def _admit(self, request: Request, reply: Reply, request_id: str, door: Door) -> None:
+    def _admit(self, request: Request, reply: Reply, door: Door, guard: Guard) -> Rest | None:
         """See whether a call may pass, and let it."""
         check_method(door, request.method.decode("latin-1"))
         function, version = self._resolve(door)
@@ -109,25 +100,22 @@ class HttpCalls:
         call = Call(
             request=request,
             reply=reply,
-            request_id=request_id,
+            request_id=guard.request_id,
+            guard=guard.watch,
             door=door,
             function=function,
             version=version,
-            target=door.target,
-            headers=request.headers,
             want_log_tail=want_log_tail and function.instance_concurrency == 1,
             attachment=self._strict and door.attachment,
         )
         if isinstance(door.access, Jwt) and needs_form(door.access, request.headers):
-            await self._take_whole(call, None)
-            return
+            return self._take_whole(call, None)
         granted = self._authorise(call)
         if function.runtime not in CUSTOM or granted.content_sha256:
-            await self._take_whole(call, granted)
-            return
+            return self._take_whole(call, granted)
         if granted.shown:
-            call = _show(call, granted, None)[0]
-        await self._pass_through(call, request.body)
+            _show(call, granted, None)
+        return self._pass_through(call, request.body).begin()
 
     async def _take_whole(self, call: Call, granted: Granted | None) -> None:
         """Let a call pass whose body must be whole first; without `granted` it is looked into."""
@@ -139,13 +127,12 @@ class HttpCalls:
             if granted.content_sha256:
                 check_body(granted.content_sha256, digest)
             # The function may have changed while the body arrived.
-            function, version = self._resolve(call.door)
-            call = msgspec.structs.replace(call, function=function, version=version)
-            call, form = _show(call, granted, form)
+            call.function, call.version = self._resolve(call.door)
+            form = _show(call, granted, form)
             if form is not None:
                 body = form
-            if function.runtime in CUSTOM:
-                await self._pass_through(call, Outgoing(body))
+            if call.function.runtime in CUSTOM:
+                await self._pass_through(call, Outgoing(body)).run()
             else:
                 await self._run(call, body)
 
@@ -156,8 +143,11 @@ class HttpCalls:
 
     def _authorise(self, call: Call, form: bytes | None = None) -> Granted:
         request = call.request
+        access = call.door.access
+        if isinstance(access, Anonymous):
+            return EVERYBODY
         return authorise(
-            call.door.access,
+            access,
             method=request.method,
             target=request.target,
             headers=request.headers,
@@ -167,11 +157,9 @@ class HttpCalls:
             base_path=call.door.base_path,
         )
 
-    async def _pass_through(self, call: Call, body: Source) -> None:
-        web = WebCall(call, body, self._spool_folder)
-        await run(
-            self._scheduler, call.function, call.version, call.request_id, web.run, web.answer
-        )
+    def _pass_through(self, call: Call, body: Source) -> WebCall:
+        lease = self._scheduler.lease(call.function, call.version)
+        return WebCall(call, body, lease, self._spool_folder)
 
     async def _run(self, call: Call, body: bytes | Payload) -> None:
         """Have a handler of a built-in runtime called."""
@@ -192,9 +180,7 @@ class HttpCalls:
             await call.reply.send(call.complete(response, report))
 
         await run(
-            self._scheduler,
-            call.function,
-            call.version,
+            self._scheduler.lease(call.function, call.version),
             call.request_id,
             lambda instance: instance.run(invocation),
             answer,
@@ -218,12 +204,14 @@ class HttpCalls:
         )
 
 
-def _show(call: Call, granted: Granted, form: bytes | None) -> tuple[Call, bytes | None]:
-    """Return a call, and the form in it, with the verified claims in their places."""
+def _show(call: Call, granted: Granted, form: bytes | None) -> bytes | None:
+    """Put the verified claims into their places in a call; return the form in it."""
     if not granted.shown:
-        return call, form
+        return form
     parts = show(granted.shown, Parts(target=call.target, headers=call.headers, form=form))
-    return msgspec.structs.replace(call, target=parts.target, headers=parts.headers), parts.form
+    call.target = parts.target
+    call.headers = list(parts.headers)
+    return parts.form
 
 
 async def _read_event(report: Report) -> Response:

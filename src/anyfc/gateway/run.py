@@ -2,18 +2,18 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from anyfc.errors import AccessDenied, NotSupported
 from anyfc.instance.lifecycle import Instance
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed, Report
-from anyfc.model.version import VersionId
 from anyfc.runtime.table import CUSTOM, PYTHON
-from anyfc.scheduler.lease import Scheduler
+from anyfc.scheduler.lease import Lease
 
 log = logging.getLogger("anyfc")
 
-NO_ASYNC = (
+NO_ASYNC: Final = (
     "asynchronous invocation is not supported by this version of anyfc; "
     "leave out X-Fc-Invocation-Type or set it to Sync"
 )
@@ -33,19 +33,17 @@ def check_runnable(function: Function) -> None:
 
 
 async def run(
-    scheduler: Scheduler,
-    function: Function,
-    version: VersionId,
+    lease: Lease,
     request_id: str,
     work: Callable[[Instance], Awaitable[Report]],
     answer: Callable[[Report], Awaitable[None]],
 ) -> None:
     """Have an instance do the work, and answer.
 
-    The answer leaves inside the lease: a large one is still in the instance. Raises what
-    `Scheduler.lease` and the two callables raise.
+    The answer leaves inside the lease: a large one is still in the instance. Raises what entering
+    the lease and the two callables raise.
     """
-    async with scheduler.lease(function, version) as instance:
+    async with lease as instance:
         if isinstance(instance, InitializationFailed):
             report = Report(
                 result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
@@ -53,6 +51,11 @@ async def run(
         else:
             report = await work(instance)
         await answer(report)
+    record(request_id, lease.function, report)
+
+
+def record(request_id: str, function: Function, report: Report) -> None:
+    """Put an invocation that has ended into the server's own log."""
     if log.isEnabledFor(logging.INFO):
         log.info(
             "invocation",

@@ -5,16 +5,20 @@ Source: runtime.md 4.2 to 4.4 (pass-through, streaming, WebSocket), 12.3 (what i
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from anyfc.errors import BadResponse, EntityTooLarge, FunctionComputeError, FunctionTimeout
 from anyfc.gateway.call import Call
+from anyfc.gateway.guard import fail
 from anyfc.gateway.headers import (
+    ReturnedHeaders,
     check_default_domain,
     forwarded_request_headers,
     returned_response_headers,
 )
-from anyfc.gateway.invoke import explain_crash
-from anyfc.instance.lifecycle import Instance
+from anyfc.gateway.invocation import explain_crash
+from anyfc.gateway.run import record, run
+from anyfc.instance.lifecycle import Instance, Running
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
@@ -24,41 +28,172 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
-from anyfc.runtime.custom import TUNNELLED
-from anyfc.web.message import Header, PeerLost, Response, Source
+from anyfc.runtime.custom import TUNNELLED, WEB_CALL, Custom
+from anyfc.runtime.deadlines import Deadline
+from anyfc.scheduler.lease import Lease
+from anyfc.web.message import Header, PeerLost, Response, Rest, Source
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
-from anyfc.web.upstream import Exchange, Upstream
+from anyfc.web.upstream import Asking, Exchange
 
-MIB = 1024 * 1024
+MIB: Final = 1024 * 1024
 # An answer that is held until its log is complete.
-HELD_BYTES = 32 * MIB
-RETURNED = Returned(body=b"")
+HELD_BYTES: Final = 32 * MIB
+RETURNED: Final = Returned(body=b"")
 # What a server says of itself with `x-fc-status: 404`: for the records, the client sees its answer.
-REPORTED = Raised(body=b"", error_type="InvocationError")
-JSON: tuple[Header, ...] = ((b"Content-Type", b"application/json"),)
+REPORTED: Final = Raised(body=b"", error_type="InvocationError")
+JSON: Final[tuple[Header, ...]] = ((b"Content-Type", b"application/json"),)
+
+
+class Asked:
+    """A call that an instance's server has been asked to answer."""
+
+    __slots__ = ("asking", "deadline", "running", "server")
+
+    def __init__(
+        self, server: Custom, asking: Asking, running: Running, deadline: Deadline
+    ) -> None:
+        self.server = server
+        self.asking = asking
+        self.running = running
+        self.deadline = deadline
+
+    def end(self, result: Result) -> Report:
+        """The response has been read."""
+        self.server.end(self.deadline)
+        self.asking.end()
+        return self.running.end(result)
+
+    def abandon(self) -> None:
+        """Nobody wants the response."""
+        self.asking.break_off()
+        self.server.abandon(self.deadline)
+        self.running.abandon()
 
 
 class WebCall:
-    """One web call on its way."""
+    """One web call on its way.
 
-    __slots__ = ("_body", "_call", "_held", "_problem", "_spool_folder")
+    Where an instance is free, a connection to its server idle, and the answer there in one go,
+    nothing is waited for, and the call is carried by callbacks: `begin`, then `_hear`. Otherwise
+    all that is left goes to the task of the caller's connection: `run`.
+    """
 
-    def __init__(self, call: Call, body: Source, spool_folder: Path) -> None:
+    __slots__ = (
+        "_asked", "_body", "_call", "_held", "_lease", "_problem", "_resumed", "_spool_folder",
+    )  # fmt: skip
+
+    def __init__(self, call: Call, body: Source, lease: Lease, spool_folder: Path) -> None:
         self._call = call
         self._body = body
+        self._lease = lease
         self._spool_folder = spool_folder
+        self._asked: Asked | None = None
+        self._resumed = False
         self._held: Response | None = None
         self._problem: FunctionComputeError | None = None  # why the answer cannot be passed on
 
-    async def run(self, instance: Instance) -> Report:
-        """Exchange the call with the instance's server; what comes back is sent meanwhile."""
-        call = self._call
-        return await instance.forward(
-            call.request_id, self._exchange, want_log_tail=call.want_log_tail
-        )
+    # --- without waiting ---
 
-    async def answer(self, report: Report) -> None:
+    def begin(self) -> Rest | None:
+        """Take the call as far as it goes; see `web.connection.Application.handle`."""
+        call = self._call
+        instance = self._lease.take_nowait() if call.request.body.complete else None
+        if instance is None:
+            return self.run()
+        try:
+            begun = self._ask(instance).asking.begin(self._hear)
+        except BaseException:
+            self._lease.end()
+            raise
+        call.reply.entrust(self)
+        if not begun:
+            self._resume(self.run())
+        return None
+
+    def _ask(self, instance: Instance) -> Asked:
+        """Let the call's time run, and make out the request to the instance's server."""
+        call = self._call
+        request = call.request
+        server = instance.server
+        running = instance.begin(call.request_id, want_log_tail=call.want_log_tail)
+        headers = forwarded_request_headers(
+            call.headers, peer=request.peer, scheme=b"https" if request.secure else b"http"
+        )
+        head = server.plan.request_head(call.request_id, WEB_CALL)
+        asking = server.upstream.ask(
+            request.method,
+            call.target,
+            headers,
+            self._body,
+            head=b"%bx-fc-base-path: %b\r\n" % (head, request.path),
+            upgrade=request.upgrade,
+        )
+        deadline = server.begin(call.function.timeout_s, self._expire)
+        self._asked = asked = Asked(server, asking, running, deadline)
+        return asked
+
+    def _hear(self) -> None:
+        """The response has begun, or will not come."""
+        try:
+            self._pass_on()
+        except Exception as error:  # a bug of ours, which no task is there to be told of
+            self._lease.end()
+            self._resume(fail(error))
+
+    def _pass_on(self) -> None:
+        """Send the response if it is whole; if not, leave it to the task of the connection."""
+        call = self._call
+        asked = self._asked
+        assert asked is not None
+        exchange = asked.asking.exchange
+        assert exchange is not None
+        if not exchange.body.complete or call.want_log_tail or call.request.method == b"HEAD":
+            self._resume(self.run())
+            return
+        try:
+            returned = self._read_head(exchange)
+        except FunctionComputeError:
+            self._resume(self.run())
+            return
+        whole = exchange.body.read_nowait()
+        assert whole is not None
+        response = Response(status=exchange.status, headers=returned.headers, body=whole)
+        report = asked.end(REPORTED if returned.failed else RETURNED)
+        self._lease.end()
+        record(call.request_id, call.function, report)
+        call.reply.send_now(call.complete(response))
+
+    def _resume(self, rest: Rest) -> None:
+        self._resumed = True
+        self._call.reply.resume(self._call.guard(rest))
+
+    def _expire(self) -> None:
+        """The time is over, and no task waits that could be told."""
+        assert self._asked is not None
+        self._asked.asking.break_off()
+        if not self._resumed:
+            self._resume(self.run())
+
+    def abandon(self) -> None:
+        """The caller has gone, and no task waits that could be cancelled."""
+        assert self._asked is not None
+        self._asked.abandon()
+        self._lease.end()
+
+    # --- with a task that waits ---
+
+    async def run(self) -> None:
+        """See the call to its end from wherever it is; see `gateway.run.run` for what it raises."""
+        await run(self._lease, self._call.request_id, self._work, self._answer)
+
+    async def _work(self, instance: Instance) -> Report:
+        """Exchange the call with the instance's server; what comes back is sent meanwhile."""
+        asked = self._asked or self._ask(instance)
+        forwarding = asked.server.forward(self._exchange, asked.deadline)
+        return asked.running.end(await asked.running.watch(forwarding))
+
+    async def _answer(self, report: Report) -> None:
         """Answer what has not been answered meanwhile.
 
         Raises BadResponse, FunctionTimeout, and PeerLost if an answer that has begun lacks its end.
@@ -82,25 +217,11 @@ class WebCall:
         response = Response(status=502, headers=JSON, body=body)
         await self._call.reply.send(self._call.complete(response))
 
-    async def _exchange(self, upstream: Upstream, head: bytes) -> Result:
-        call = self._call
-        request = call.request
-        headers = forwarded_request_headers(
-            call.headers, peer=request.peer, scheme=b"https" if request.secure else b"http"
-        )
-        asking = upstream.ask(
-            request.method,
-            call.target,
-            headers,
-            self._body,
-            head=b"%bx-fc-base-path: %b\r\n" % (head, request.path),
-            upgrade=request.upgrade,
-        )
-        async with asking as exchange:
+    async def _exchange(self) -> Result:
+        assert self._asked is not None
+        async with self._asked.asking as exchange:
             try:
-                returned = returned_response_headers(exchange.headers, attachment=call.attachment)
-                if call.attachment:
-                    check_default_domain(exchange.status, exchange.headers)
+                returned = self._read_head(exchange)
             except FunctionComputeError as problem:
                 self._problem = problem
                 return REPORTED
@@ -108,6 +229,14 @@ class WebCall:
         if exchange.status == 101:
             return TUNNELLED
         return REPORTED if returned.failed else RETURNED
+
+    def _read_head(self, exchange: Exchange) -> ReturnedHeaders:
+        """Raises what says that the response cannot be passed back."""
+        attachment = self._call.attachment
+        returned = returned_response_headers(exchange.headers, attachment=attachment)
+        if attachment:
+            check_default_domain(exchange.status, exchange.headers)
+        return returned
 
     async def _pass_back(self, exchange: Exchange, headers: Sequence[Header]) -> None:
         call = self._call

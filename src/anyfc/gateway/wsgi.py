@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from anyfc.gateway.call import Call
 from anyfc.gateway.headers import check_size, may_be_set
 from anyfc.model.invocation import HttpCall, Stream
-from anyfc.runtime.frame import decode_http_answer
+from anyfc.runtime.wsgi import decode_http_answer
 from anyfc.web.message import Response
 
 

@@ -38,7 +38,7 @@ class Granted:
     shown: tuple[Shown, ...] = ()
 
 
-_EVERYBODY = Granted()
+EVERYBODY = Granted()
 
 
 def authorise(
@@ -61,7 +61,7 @@ def authorise(
     """
     match access:
         case Anonymous():
-            return _EVERYBODY
+            return EVERYBODY
         case Signed():
             return _check_signature(method, target, headers, keys, now)
         case Jwt():
@@ -154,7 +154,7 @@ def _check_bearer(access: Bearer, headers: Headers) -> Granted:
     ]
     if scheme.lower() != b"bearer" or not token.strip() or not any(found):
         raise AccessDenied("access denied due to invalid bearer token")
-    return _EVERYBODY
+    return EVERYBODY
 
 
 def _check_basic(access: Basic, headers: Headers) -> Granted:
@@ -177,7 +177,7 @@ def _check_basic(access: Basic, headers: Headers) -> Granted:
     ]
     if not name or not any(found):
         raise AccessDenied("access denied due to invalid user name or password")
-    return _EVERYBODY
+    return EVERYBODY
 
 
 def _authorization(headers: Headers) -> bytes:

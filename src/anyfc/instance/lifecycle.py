@@ -3,15 +3,12 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Awaitable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from anyfc.instance.logs import Logs
-from anyfc.instance.opening import open_dialogue, take_network
 from anyfc.instance.output import Output
 from anyfc.instance.spec import Spec
 from anyfc.model.function import Hook
@@ -25,12 +22,11 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
-from anyfc.runtime.custom import Custom, Exchanging
+from anyfc.runtime.builtin import Builtin
+from anyfc.runtime.custom import Custom
 from anyfc.runtime.dialogue import Dialogue
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, WSGI
-from anyfc.runtime.health import watched
-from anyfc.sandbox.network import Networks
-from anyfc.sandbox.process import Process, Sandbox
+from anyfc.sandbox.process import Process
 
 
 class State(Enum):
@@ -40,7 +36,7 @@ class State(Enum):
     GONE = "gone"
 
 
-MOVES = {
+MOVES: Final = {
     State.CREATING: {State.READY, State.GONE},
     State.READY: {State.STOPPING, State.GONE},
     State.STOPPING: {State.GONE},
@@ -85,85 +81,45 @@ class Instance:
 
     # --- requests ---
 
+    def begin(self, request_id: str, *, want_log_tail: bool = False) -> "Running":
+        """Take a request: what follows is its work, and then the end of what this returns."""
+        cold = not self.invocations
+        self.invocations += 1
+        if self.frozen:
+            self.thaw()
+        self._owes_pre_freeze = True
+        name = request_id.encode()
+        self._output.begin(name, b"FC Invoke Start RequestId: %b" % name, want_log_tail)
+        return Running(self, self._output, name, want_log_tail, cold)
+
     async def run(self, invocation: Invocation) -> Report:
         """Run the handler. A failure of the function is in the report.
 
         Cancelling leaves an instance that is not usable any more, if nobody else uses it.
         """
-        asked = self._dialogue.ask(
-            INVOKE if invocation.http is None else WSGI,
-            invocation.request_id,
-            invocation.payload,
-            timeout_s=self.spec.function.timeout_s,
-            http=invocation.http,
+        running = self.begin(invocation.request_id, want_log_tail=invocation.want_log_tail)
+        result = await running.watch(
+            self._dialogue.ask(
+                INVOKE if invocation.http is None else WSGI,
+                invocation.request_id,
+                invocation.payload,
+                timeout_s=self.spec.function.timeout_s,
+                http=invocation.http,
+            )
         )
-        return await self._attend(
-            invocation.request_id, invocation.want_log_tail, asked, with_memory=True
-        )
+        return running.end(result, peak_memory_mib=self._dialogue.peak_memory_mib())
 
-    async def forward(
-        self, request_id: str, exchange: Exchanging, *, want_log_tail: bool = False
-    ) -> Report:
-        """Let a web call be exchanged with the function's own server; otherwise as `run`.
+    @property
+    def builtin(self) -> Builtin:
+        """The dialogue with a built-in runtime."""
+        assert isinstance(self._dialogue, Builtin)
+        return self._dialogue
 
-        Its caller is not told of memory, which takes a look into `/proc`.
-        """
-        assert isinstance(self._dialogue, Custom), "only custom runtimes have a server"
-        exchanged = self._dialogue.forward(
-            exchange, request_id, timeout_s=self.spec.function.timeout_s
-        )
-        return await self._attend(request_id, want_log_tail, exchanged, with_memory=False)
-
-    async def _attend(
-        self,
-        request_id: str,
-        want_log_tail: bool,
-        work: Coroutine[Any, Any, Result],
-        *,
-        with_memory: bool,
-    ) -> Report:
-        """See a request through: its lines in the log, what came of it, and what it took."""
-        cold = not self.invocations
-        self.invocations += 1
-        self.thaw()
-        self._owes_pre_freeze = True
-        self._output.begin(
-            request_id, b"FC Invoke Start RequestId: " + request_id.encode(), want_log_tail
-        )
-        started_at = time.monotonic()
-        try:
-            result = await work
-        except asyncio.CancelledError:
-            self._end_line("Invoke", request_id, "Invocation canceled by client", started_at)
-            raise
-        except BaseException as error:
-            reason = str(error) or type(error).__name__
-            self._end_line("Invoke", request_id, reason, started_at)
-            raise
-        duration_ms = (time.monotonic() - started_at) * 1000
-        match result:
-            case Returned():
-                end = b"FC Invoke End RequestId: " + request_id.encode()
-                self._output.end(request_id, end)
-            case Raised():
-                self._end_line("Invoke", request_id, "Unhandled function error")
-            case TimedOut(timeout_s=timeout_s):
-                reason = f"Function timed out after {timeout_s} seconds"
-                self._end_line("Invoke", request_id, reason, started_at)
-            case Crashed():
-                reason = "Process exited unexpectedly before completing request"
-                self._end_line("Invoke", request_id, reason, started_at)
-        tail = b""
-        if want_log_tail:
-            tail = self._output.take_tail(self._summary(duration_ms))
-        return Report(
-            result=result,
-            duration_ms=duration_ms,
-            peak_memory_mib=self._dialogue.peak_memory_mib() if with_memory else 0.0,
-            instance_id=self.id,
-            cold=cold,
-            log_tail=tail,
-        )
+    @property
+    def server(self) -> Custom:
+        """The function's own server, which only custom runtimes have."""
+        assert isinstance(self._dialogue, Custom)
+        return self._dialogue
 
     # --- hooks ---
 
@@ -181,7 +137,7 @@ class Instance:
                 reason = "Process exited unexpectedly before completing initialization"
             case _:
                 return
-        message = f"{reason} ({self._cost(started_at)})"
+        message = f"{reason} ({self.cost(started_at)})"
         body = msgspec.json.encode({"errorMessage": message})
         raise InitializerFailed(InitializationFailed(body=body))
 
@@ -206,27 +162,21 @@ class Instance:
 
     async def _call_hook(self, name: str, kind: bytes, request_id: str, hook: Hook) -> Result:
         start = f"FC {name} Start RequestId: {request_id}"
-        self._output.begin(request_id, start.encode(), False)
+        self._output.begin(request_id.encode(), start.encode(), False)
         result = await self._dialogue.ask(kind, request_id, timeout_s=hook.timeout_s)
-        reason = "" if isinstance(result, Returned) else "Unhandled function error"
-        self._end_line(name, request_id, reason)
+        error = "" if isinstance(result, Returned) else ", Error: Unhandled function error"
+        end = f"FC {name} End RequestId: {request_id}{error}"
+        self._output.end(request_id.encode(), end.encode())
         return result
 
-    # --- words ---
-
-    def _end_line(
-        self, name: str, request_id: str, reason: str, started_at: float | None = None
-    ) -> None:
-        cost = f" ({self._cost(started_at)})" if started_at is not None else ""
-        error = f", Error: {reason}{cost}" if reason else ""
-        self._output.end(request_id, f"FC {name} End RequestId: {request_id}{error}".encode())
-
-    def _cost(self, started_at: float) -> str:
+    def cost(self, started_at: float) -> str:
+        """Say what was spent since a time of the monotonic clock."""
         duration_ms = (time.monotonic() - started_at) * 1000
         peak_mib = self._dialogue.peak_memory_mib()
         return f"duration: {duration_ms:.0f}ms, maxMemoryUsage: {peak_mib:.2f}MB"
 
-    def _summary(self, duration_ms: float) -> str:
+    def summary(self, duration_ms: float) -> str:
+        """Return the last line of a log tail."""
         return (
             f"Duration: {duration_ms:.2f} ms, Billed Duration: {math.ceil(duration_ms)} ms, "
             f"Memory Size: {self.spec.function.memory_mib} MB, "
@@ -257,48 +207,79 @@ class Instance:
         return self._process.exited
 
 
+class Running:
+    """One request in an instance: its lines in the log, and what it took."""
+
+    __slots__ = (
+        "_cold", "_instance", "_output", "_request_id", "_started_at", "_want_log_tail",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        instance: Instance,
+        output: Output,
+        request_id: bytes,
+        want_log_tail: bool,
+        cold: bool,
+    ) -> None:
+        self._instance = instance
+        self._output = output
+        self._request_id = request_id
+        self._want_log_tail = want_log_tail
+        self._cold = cold
+        self._started_at = time.monotonic()
+
+    async def watch(self, work: Awaitable[Result]) -> Result:
+        """Wait for the work; if it does not come to a result, the request ends here."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        except BaseException as error:
+            self._end_with(str(error) or type(error).__name__, with_cost=True)
+            raise
+
+    def abandon(self) -> None:
+        """Nobody waits for the result any more."""
+        self._end_with("Invocation canceled by client", with_cost=True)
+
+    def end(self, result: Result, *, peak_memory_mib: float = 0.0) -> Report:
+        """Write the last line, and say how it went."""
+        duration_ms = (time.monotonic() - self._started_at) * 1000
+        match result:
+            case Returned():
+                end = b"FC Invoke End RequestId: %b" % self._request_id
+                self._output.end(self._request_id, end)
+            case Raised():
+                self._end_with("Unhandled function error")
+            case TimedOut(timeout_s=timeout_s):
+                reason = f"Function timed out after {timeout_s} seconds"
+                self._end_with(reason, with_cost=True)
+            case Crashed():
+                reason = "Process exited unexpectedly before completing request"
+                self._end_with(reason, with_cost=True)
+        tail = b""
+        if self._want_log_tail:
+            tail = self._output.take_tail(self._instance.summary(duration_ms))
+        return Report(
+            result=result,
+            duration_ms=duration_ms,
+            peak_memory_mib=peak_memory_mib,
+            instance_id=self._instance.id,
+            cold=self._cold,
+            log_tail=tail,
+        )
+
+    def _end_with(self, reason: str, *, with_cost: bool = False) -> None:
+        cost = f" ({self._instance.cost(self._started_at)})" if with_cost else ""
+        error = f"Error: {reason}{cost}".encode()
+        line = b"FC Invoke End RequestId: %b, %b" % (self._request_id, error)
+        self._output.end(self._request_id, line)
+
+
 async def collect(body: bytes | Any) -> bytes:
     """Return a whole body."""
     if isinstance(body, bytes):
         return body
     return b"".join([piece async for piece in body])
-
-
-@asynccontextmanager
-async def open_instance(
-    spec: Spec,
-    sandbox: Sandbox,
-    networks: Networks | None,
-    logs: Logs,
-    *,
-    new_request_id: Callable[[], str],
-    born: Callable[[], None],
-) -> AsyncIterator[Instance]:
-    """Yield an instance that is ready; leaving runs its pre-stop hook and ends all of it.
-
-    `born` is called when the process is up and what is left is the function's own work.
-    Raises SandboxFailed, InitializerFailed, CAExited, FunctionNotStarted.
-    """
-    async with AsyncExitStack() as stack:
-        network = await stack.enter_async_context(take_network(spec, networks))
-        opened = sandbox.open(spec.interpreter, spec.box, spec.program, network)
-        process = await stack.enter_async_context(opened)
-        output = stack.enter_context(
-            closing(Output(process.log, logs, spec.function.name, spec.id))
-        )
-        dialogue = await stack.enter_async_context(open_dialogue(spec, process, network, output))
-        instance = stack.enter_context(closing(Instance(spec, process, dialogue, output)))
-        if isinstance(dialogue, Custom):
-            born()  # its server may take minutes, and others can be started meanwhile
-        await dialogue.greet()
-        born()
-        if spec.function.initializer is not None:
-            await instance.initialize(new_request_id())
-        if isinstance(dialogue, Custom):
-            watching = watched(dialogue, awake=lambda: not instance.frozen)
-            await stack.enter_async_context(watching)
-        instance.move(State.READY)
-        yield instance
-        if instance.usable:
-            instance.move(State.STOPPING)
-            await instance.pre_stop(new_request_id())

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-KIB = 1024
-ENTRY_BYTES = 32 * KIB
-LOG_TAIL_BYTES = 4 * KIB
-CHARACTER_BYTES = 4  # the longest character of UTF-8
+KIB: Final = 1024
+ENTRY_BYTES: Final = 32 * KIB
+LOG_TAIL_BYTES: Final = 4 * KIB
+CHARACTER_BYTES: Final = 4  # the longest character of UTF-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +65,19 @@ def tail(lines: Sequence[bytes], *, limit_bytes: int = LOG_TAIL_BYTES) -> bytes:
     return text[next((n for n, byte in start if byte & 0xC0 != 0x80), 0) :]
 
 
-def format_lines(time_ms: int, request_id: str, instance_id: str, lines: Sequence[bytes]) -> bytes:
+def format_lines(prefix: bytes, lines: Sequence[bytes]) -> bytes:
     """Return lines of one request as they stand in a log file: four columns, split by tabs.
 
-    The columns are milliseconds since 1970, request id, instance id (no tabs in them) and message.
+    The columns are milliseconds since 1970, request id, instance id and message; `prefix` is the
+    first three, each with its tab.
     """
-    prefix = f"{time_ms}\t{request_id}\t{instance_id}\t".encode(errors="replace")
-    text = b"\n".join(lines)
+    text = lines[0] if len(lines) == 1 else b"\n".join(lines)
     if text.count(b"\n") != len(lines) - 1:
         lines = text.split(b"\n")
     if len(text) > ENTRY_BYTES:
         lines = [line[:ENTRY_BYTES] for line in lines]
+    if len(lines) == 1:
+        return b"%b%b\n" % (prefix, lines[0])
     return prefix + (b"\n" + prefix).join(lines) + b"\n"
 
 

@@ -5,16 +5,17 @@ import fcntl
 import os
 import sys
 import termios
+from typing import Final
 
+from anyfc.instance.buffer import Buffer
 from anyfc.instance.lines import KIB, LineSplitter, tail
-from anyfc.instance.logs import Logs
 
-ZERO = bytes(4)
-READ_BYTES = 64 * KIB
-EARLY_LINES = 1000
-TAIL_LINES = 200
+ZERO: Final = bytes(4)
+READ_BYTES: Final = 64 * KIB
+EARLY_LINES: Final = 1000
+TAIL_LINES: Final = 200
 # What one drain takes at most: children of the function may print faster than we read.
-DRAIN_BYTES = 1024 * KIB
+DRAIN_BYTES: Final = 1024 * KIB
 
 
 class Output:
@@ -27,15 +28,15 @@ class Output:
     in the log under the instance alone.
     """
 
-    def __init__(self, pipe: int, logs: Logs, function: str, instance_id: str) -> None:
+    def __init__(self, pipe: int, buffer: Buffer, function: str, instance_id: str) -> None:
         self._pipe = pipe
-        self._logs = logs
+        self._buffer = buffer
         self._function = function
-        self._instance_id = instance_id
+        self._instance_id = instance_id.encode()
         self._splitter = LineSplitter()
         self._begun = False
-        self._request_id = ""  # whose the next line is
-        self._running: list[str] = []
+        self._request_id = b""  # whose the next line is
+        self._running: list[bytes] = []
         self._early: list[bytes] = []
         self._tail: list[bytes] | None = None
         self._open = True
@@ -46,15 +47,15 @@ class Output:
             os.close(pipe)
             raise
 
-    def begin(self, request_id: str, line: bytes, keep_tail: bool) -> None:
+    def begin(self, request_id: bytes, line: bytes, keep_tail: bool) -> None:
         """Count what follows to a request; `line` marks its start."""
         running = self._running
         running.append(request_id)
         if len(running) > 1:
             if len(running) == 2:
                 self._drain()  # all of it is the first one's
-            self._request_id = ""
-            self._logs.write(self._function, request_id, self._instance_id, [line])
+            self._request_id = b""
+            self._buffer.write(self._function, request_id, self._instance_id, [line])
             return
         early, self._early = self._early, []
         self._begun = True
@@ -62,7 +63,7 @@ class Output:
         self._tail = [] if keep_tail else None
         self._put([*early, line])
 
-    def end(self, request_id: str, line: bytes) -> None:
+    def end(self, request_id: bytes, line: bytes) -> None:
         """Take in all that the request has printed; `line` marks its end."""
         running = self._running
         running.remove(request_id)
@@ -72,7 +73,7 @@ class Output:
                 if rest := self._splitter.rest():
                     self._put([rest])
                 self._request_id = running[0]
-            self._logs.write(self._function, request_id, self._instance_id, [line])
+            self._buffer.write(self._function, request_id, self._instance_id, [line])
             return
         self._drain()
         rest = self._splitter.rest()
@@ -100,7 +101,7 @@ class Output:
         if rest:
             self._put([rest])
         if self._early:
-            self._logs.write(self._function, "", self._instance_id, self._early)
+            self._buffer.write(self._function, b"", self._instance_id, self._early)
 
     def _read(self) -> int:
         """Take in one piece and return its size; 0 if there is none now."""
@@ -134,4 +135,4 @@ class Output:
             self._tail += lines
             if len(self._tail) > TAIL_LINES:
                 self._tail = [tail(self._tail)]
-        self._logs.write(self._function, self._request_id, self._instance_id, lines)
+        self._buffer.write(self._function, self._request_id, self._instance_id, lines)

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -17,14 +17,14 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
-from anyfc.runtime.channel import Channel, ChannelClosed, open_channel
-from anyfc.runtime.frame import Answer
+from anyfc.runtime.channel import Channel, ChannelClosed
+from anyfc.runtime.frame import PIECE_BYTES, Answer
 from anyfc.sandbox.process import Process
 from anyfc.sandbox.zygote import SandboxFailed
 
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
-LAST_WORDS_S = 0.5
-GONE_WITHIN_S = 5.0
+LAST_WORDS_S: Final = 0.5
+GONE_WITHIN_S: Final = 5.0
 
 
 class Stream:
@@ -34,16 +34,32 @@ class Stream:
         self.size_bytes = answer.size_bytes
         self._dialogue = dialogue
         self._channel = channel
-        self._answer = answer
+        self._first: bytes | None = answer.piece
+        self._missing_bytes = answer.size_bytes - len(answer.piece)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._channel.rest(self._answer):
-            yield piece
-        self._dialogue.answering = False
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Raises ChannelClosed."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        if not self._missing_bytes:
+            self._dialogue.answering = False
+            raise StopAsyncIteration
+        piece = await self._channel.next_piece()
+        self._missing_bytes -= len(piece)
+        if self._missing_bytes < 0:
+            raise ChannelClosed
+        return piece
 
 
 class Builtin:
-    """Speaks with the bootstrap of a built-in runtime; see `bootstrap/DIALOGUE.md`, part 2."""
+    """Speaks with the bootstrap of a built-in runtime; see `bootstrap/DIALOGUE.md`, part 2.
+
+    `early` gives what the process printed before it could say hello.
+    """
 
     def __init__(
         self, process: Process, channel: Channel, *, start_s: float, early: Callable[[], bytes]
@@ -89,22 +105,64 @@ class Builtin:
         timeout_s: int,
         http: HttpCall | None = None,
     ) -> Result:
+        self._begin(timeout_s)
+        try:
+            await self._channel.send_all(kind, _meta(request_id, http), event)
+        except ChannelClosed:
+            return await self._explain_end(timeout_s)
+        except BaseException:
+            self._deadline = math.inf
+            raise
+        return await self.wait(timeout_s)
+
+    def send(
+        self,
+        kind: bytes,
+        request_id: str,
+        event: bytes,
+        *,
+        timeout_s: int,
+        listener: Callable[[], None],
+    ) -> None:
+        """Send a request; `listener` is called when there is something to `take`, or to `wait` for.
+
+        The event must be short enough: see `fits`.
+        """
+        self._begin(timeout_s)
+        self._channel.send(kind, _meta(request_id, None), event, listener)
+
+    def abandon(self) -> None:
+        """Nobody waits for what comes of a request that was sent; its instance is of no use."""
+        self._deadline = math.inf
+        self._channel.ignore()
+
+    def take(self) -> Returned | Raised | None:
+        """Return what came of a request, if all of it is here."""
+        answer = None if self._timed_out else self._channel.answer_nowait()
+        return self._judge(answer) if answer is not None else None
+
+    async def wait(self, timeout_s: int) -> Result:
+        """Wait for what comes of a request that was sent."""
+        try:
+            answer = await self._channel.answer()
+        except ChannelClosed:
+            return await self._explain_end(timeout_s)
+        finally:
+            self._deadline = math.inf
+        if self._timed_out:
+            await self._wait_exit()
+            return TimedOut(timeout_s=timeout_s)
+        return self._judge(answer)
+
+    def _begin(self, timeout_s: int) -> None:
         self.answering = True
         self._timed_out = False
         # The alarm acts on the process; that it is gone is then seen as for any other death.
         self._deadline = self._loop.time() + timeout_s
         self._set_alarm()
-        try:
-            try:
-                answer = await self._channel.ask(kind, _meta(request_id, http), event)
-            finally:
-                self._deadline = math.inf
-        except ChannelClosed:
-            status = await self._wait_exit()
-            return TimedOut(timeout_s=timeout_s) if self._timed_out else Crashed(status=status)
-        if self._timed_out:
-            await self._wait_exit()
-            return TimedOut(timeout_s=timeout_s)
+
+    def _judge(self, answer: Answer) -> Returned | Raised:
+        self._deadline = math.inf
         self._peak_memory_mib = answer.peak_memory_kib / 1024
         body: bytes | Stream = answer.piece
         if len(answer.piece) == answer.size_bytes:
@@ -112,6 +170,11 @@ class Builtin:
         else:
             body = Stream(self, self._channel, answer)
         return Returned(body=body) if answer.returned else Raised(body=body)
+
+    async def _explain_end(self, timeout_s: int) -> Result:
+        self._deadline = math.inf  # its time does not go on while the process ends
+        status = await self._wait_exit()
+        return TimedOut(timeout_s=timeout_s) if self._timed_out else Crashed(status=status)
 
     def _set_alarm(self) -> None:
         """Have `_ring` called at the deadline, or sooner: an alarm that is set stays set, so that
@@ -157,14 +220,6 @@ def _meta(request_id: str, http: HttpCall | None) -> bytes:
     return msgspec.json.encode({"request_id": request_id, "http": http})
 
 
-@asynccontextmanager
-async def open_builtin(
-    process: Process, *, start_s: float, early: Callable[[], bytes]
-) -> AsyncIterator[Builtin]:
-    """Speak frames with a process; `early` gives what it printed before it could say hello."""
-    async with open_channel(process.channel) as channel:
-        dialogue = Builtin(process, channel, start_s=start_s, early=early)
-        try:
-            yield dialogue
-        finally:
-            dialogue.close()
+def fits(event: bytes | Payload) -> bool:
+    """Say whether an event is short enough for `Builtin.send`."""
+    return isinstance(event, bytes) and len(event) <= PIECE_BYTES

@@ -1,11 +1,9 @@
 """Built-in runtimes: frames over a local socket."""
 
 import asyncio
-import socket
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import cast
+from collections.abc import Callable
+from typing import Final
 
 from anyfc.model.invocation import Payload
 from anyfc.runtime.frame import (
@@ -19,31 +17,36 @@ from anyfc.runtime.frame import (
     encode_data,
     encode_request,
 )
+from anyfc.web.transport import Transport
 
-PIECES_AHEAD = 4
+PIECES_AHEAD: Final = 4
 
 
 class ChannelClosed(Exception):
     """The process at the other end is gone, or does not speak the dialogue."""
 
 
-class Channel(asyncio.Protocol):
+class Channel:
     """One request at a time to one instance; see `bootstrap/DIALOGUE.md`, part 2."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until it is made
+        self._transport: Transport
         self._reader = FrameReader()
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[], None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._closed = False
 
     # --- the socket ---
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def eof_received(self) -> None:
+        """The transport closes, and says next that it is lost."""
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -73,6 +76,9 @@ class Channel(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self._listener is not None and (self._frames or self._closed):
+            listener, self._listener = self._listener, None
+            listener()
 
     def close(self) -> None:
         self._closed = True
@@ -87,16 +93,45 @@ class Channel(asyncio.Protocol):
         if kind != HELLO:
             raise ChannelClosed
 
-    async def ask(self, kind: bytes, meta: bytes, event: bytes | Payload) -> Answer:
-        """Send a request and wait for the beginning of its answer. Raises ChannelClosed."""
+    def send(self, kind: bytes, meta: bytes, event: bytes, listener: Callable[[], None]) -> None:
+        """Send a request whose event is short enough for one frame.
+
+        `listener` is called when a frame has come, or none will.
+        """
+        self._listener = listener
+        self._transport.write(encode_request(kind, meta, len(event), event))
+        if self._closed or self._frames:
+            self._loop.call_soon(self._wake)  # nothing may come that would do it
+
+    def ignore(self) -> None:
+        """Do not call the listener any more."""
+        self._listener = None
+
+    async def send_all(self, kind: bytes, meta: bytes, event: bytes | Payload) -> None:
+        """Send a request. Raises ChannelClosed."""
         if isinstance(event, bytes) and len(event) <= PIECE_BYTES:
             self._transport.write(encode_request(kind, meta, len(event), event))
         else:
             await self._send_pieces(kind, meta, event)
+
+    async def answer(self) -> Answer:
+        """Wait for the beginning of an answer. Raises ChannelClosed."""
+        frame = await self._next()
         try:
-            return decode_answer(*await self._next())
+            return decode_answer(*frame)
         except BadFrame as error:
             raise ChannelClosed from error
+
+    def answer_nowait(self) -> Answer | None:
+        """Return the beginning of an answer if it is here and can be read."""
+        if not self._frames:
+            return None
+        try:
+            answer = decode_answer(*self._frames[0])
+        except BadFrame:
+            return None
+        self._next_nowait()
+        return answer
 
     async def _send_pieces(self, kind: bytes, meta: bytes, event: bytes | Payload) -> None:
         if isinstance(event, bytes):
@@ -115,16 +150,12 @@ class Channel(asyncio.Protocol):
             frame = encode_data(piece)
         self._transport.write(frame)
 
-    async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
-        """Yield the pieces of an answer, the first one included. Raises ChannelClosed."""
-        yield answer.piece
-        missing = answer.size_bytes - len(answer.piece)
-        while missing:
-            kind, piece = await self._next()
-            missing -= len(piece)
-            if kind != DATA or missing < 0 or not piece:
-                raise ChannelClosed
-            yield piece
+    async def next_piece(self) -> bytes:
+        """Wait for one more piece of an answer. Raises ChannelClosed."""
+        kind, piece = await self._next()
+        if kind != DATA or not piece:
+            raise ChannelClosed
+        return piece
 
     async def _next(self) -> tuple[bytes, bytes]:
         while not self._frames:
@@ -135,20 +166,12 @@ class Channel(asyncio.Protocol):
                 await self._waiter
             finally:
                 self._waiter = None
+        return self._next_nowait()
+
+    def _next_nowait(self) -> tuple[bytes, bytes]:
         frame = self._frames.popleft()
         if self._paused and not self._frames:
             self._paused = False
             if not self._closed:
                 self._transport.resume_reading()
         return frame
-
-
-@asynccontextmanager
-async def open_channel(end: socket.socket) -> AsyncIterator[Channel]:
-    """Speak through `end`, which is closed on leaving."""
-    with end:
-        _, channel = await asyncio.get_running_loop().create_unix_connection(Channel, sock=end)
-        try:
-            yield channel
-        finally:
-            channel.close()

@@ -7,17 +7,17 @@ tells the caller).
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from anyfc.errors import BadResponse, CAExited, EntityTooLarge, FunctionNotStarted
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
-from anyfc.runtime.deadlines import Deadlines
+from anyfc.runtime.deadlines import Deadline, Deadlines
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
 from anyfc.runtime.headers import says_failed
 from anyfc.sandbox.process import Process
@@ -26,31 +26,30 @@ from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import keep
 from anyfc.web.upstream import Exchange, NoAnswer, Upstream, UpstreamFailed, over_socket
 
-MIB = 1024 * 1024
-ANSWER_BYTES = 32 * MIB
+MIB: Final = 1024 * 1024
+ANSWER_BYTES: Final = 32 * MIB
 # What a failed start shows of the server's output.
-SHOWN_OUTPUT_BYTES = 4 * 1024
-FIRST_PAUSE_S = 0.002
-LONGEST_PAUSE_S = 0.05
+SHOWN_OUTPUT_BYTES: Final = 4 * 1024
+FIRST_PAUSE_S: Final = 0.002
+LONGEST_PAUSE_S: Final = 0.05
 # A process that closes its connection often ends, and is then to be known as ended.
-EXIT_WITHIN_S = 0.25
-ANSWERS_WITHIN_S = 1.0
+EXIT_WITHIN_S: Final = 0.25
+ANSWERS_WITHIN_S: Final = 1.0
 
 # Kind → method and path, which is the value of x-fc-control-path too.
-CALLS = {
+CALLS: Final = {
     INVOKE: (b"POST", b"/invoke"),
     INITIALIZE: (b"POST", b"/initialize"),
     PRE_STOP: (b"GET", b"/pre-stop"),
     PRE_FREEZE: (b"GET", b"/pre-freeze"),
 }
-WEB_CALL = b"/http-invoke"
+WEB_CALL: Final = b"/http-invoke"
 # What came of a request whose connection has become a tunnel: how that ended, nobody has seen.
-TUNNELLED = Returned(body=b"")
+TUNNELLED: Final = Returned(body=b"")
 
 Connect = Callable[[], Awaitable[socket.socket]]
-# Uses a connection to the server, on which the common header lines are sent, and says what came of
-# the request.
-Exchanging = Callable[[Upstream, bytes], Awaitable[Result]]
+# Exchanges one request with the server, and says what came of it.
+Exchanging = Callable[[], Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,11 @@ class ServerPlan:
 
 
 class Custom:
-    """Speaks HTTP with a function's own server; several requests may be under way."""
+    """Speaks HTTP with a function's own server; several requests may be under way.
+
+    `connect` leads to its port, `host` is what calls of ours are addressed to, `early` gives what
+    it has printed.
+    """
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class Custom:
         self._deadlines = Deadlines()
         self._host = b"host: %b\r\n" % host.encode()
         self._first: socket.socket | None = None  # the connection that found the port open
-        self._upstream = Upstream(over_socket(self._take_connection))
+        self.upstream = Upstream(over_socket(self._take_connection))
 
     @property
     def ready(self) -> bool:
@@ -109,11 +112,11 @@ class Custom:
         """Close idle connections: a server's idle timer would fire at the thaw, and end the
         connection that carries the request it was thawed for.
         """
-        self._upstream.close()
+        self.upstream.close()
 
     def close(self) -> None:
         self._deadlines.close()
-        self._upstream.close()
+        self.upstream.close()
         if self._first is not None:
             self._first.close()
 
@@ -172,16 +175,17 @@ class Custom:
         http: HttpCall | None = None,
     ) -> Result:
         method, path = CALLS[kind]
+        head = self.plan.request_head(request_id, path)
+        if kind == INVOKE:
+            head += b"content-type: application/octet-stream\r\n"
+        head += self._host
 
-        async def exchange(upstream: Upstream, head: bytes) -> Result:
-            if kind == INVOKE:
-                head += b"content-type: application/octet-stream\r\n"
-            head += self._host
-            async with upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
+        async def exchange() -> Result:
+            async with self.upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
                 return await self._judge(kind, answer)
 
         try:
-            return await self.forward(exchange, request_id, timeout_s=timeout_s, control_path=path)
+            return await self.forward(exchange, self.begin(timeout_s))
         except BadResponse as problem:
             if kind == INVOKE:
                 raise
@@ -206,39 +210,54 @@ class Custom:
             "InitializationError", f"the server answered {path} with status {answer.status}"
         )
 
-    async def forward(
-        self,
-        exchange: Exchanging,
-        request_id: str,
-        *,
-        timeout_s: int,
-        control_path: bytes = WEB_CALL,
-    ) -> Result:
-        """Let one request be exchanged with the server within its time. Raises BadResponse."""
-        head = self.plan.request_head(request_id, control_path)
-        timed_out = False
-        task = self._deadlines.begin(timeout_s)
+    def begin(self, timeout_s: int, expire: Callable[[], object] | None = None) -> Deadline:
+        """Let the time of a request run, until its `end` or through `forward`.
+
+        `expire` is called if it is over, unless `forward` has been called by then.
+        """
+        return self._deadlines.begin(timeout_s, expire)
+
+    def end(self, deadline: Deadline) -> None:
+        """A request has its response."""
+        self._deadlines.end(deadline)
+
+    def abandon(self, deadline: Deadline) -> None:
+        """A request is under way, and nobody wants its response. Source: runtime.md 8.8."""
+        self._deadlines.end(deadline)
+        if self._alone and self.plan.health_check is None:
+            self._spoiled = True
+
+    async def forward(self, exchange: Exchanging, deadline: Deadline) -> Result:
+        """Let one request be exchanged with the server within its time, which has begun.
+
+        Raises BadResponse.
+        """
+        if deadline.expired:
+            self._deadlines.end(deadline)
+            return await self._end_late(deadline)
+        task = asyncio.current_task()
+        assert task is not None, "a request that may have to wait is made by a task"
+        deadline.expire = task.cancel
         try:
-            result = await exchange(self._upstream, head)
+            result = await exchange()
         except asyncio.CancelledError:
-            timed_out = self._deadlines.end(task)
-            if not timed_out:
-                # Source: runtime.md 8.8.
-                if self._alone and self.plan.health_check is None:
-                    self._spoiled = True
+            if not deadline.expired or task.uncancel():
+                self.abandon(deadline)
                 raise
+            return await self._end_late(deadline)
         except (NoAnswer, PeerLost, OSError):
             return await self._explain_loss()
         except UpstreamFailed as error:
             raise BadResponse(f"the function's server cannot be understood: {error}") from error
         finally:
-            self._deadlines.end(task)
-        if timed_out:
-            self._spoiled = self._alone or not await self._still_answers()
-            return TimedOut(timeout_s=timeout_s)
+            self._deadlines.end(deadline)
         if result is TUNNELLED and not await self._still_answers():
             return await self._explain_loss()
         return result
+
+    async def _end_late(self, deadline: Deadline) -> TimedOut:
+        self._spoiled = self._alone or not await self._still_answers()
+        return TimedOut(timeout_s=deadline.within_s)
 
     async def _explain_loss(self) -> Crashed:
         """Say what became of the process whose connection ended too early."""
@@ -255,7 +274,7 @@ class Custom:
         try:
             async with asyncio.timeout(check.timeout_s):
                 path = check.path.encode()
-                asked = self._upstream.ask(b"GET", path, (), Outgoing(b""), head=self._host)
+                asked = self.upstream.ask(b"GET", path, (), Outgoing(b""), head=self._host)
                 async with asked as answer:
                     return answer.status
         except (TimeoutError, UpstreamFailed, PeerLost, OSError):
@@ -288,34 +307,3 @@ def explain_exit(status: int) -> str:
     code = status if status >= 0 else 128 - status
     text = os.strerror(code)
     return f"code {code}" if text.startswith("Unknown") else f"code {code}, message:{text.lower()}"
-
-
-@asynccontextmanager
-async def open_custom(
-    process: Process,
-    plan: ServerPlan,
-    connect: Connect,
-    *,
-    host: str,
-    start_s: float,
-    early: Callable[[], bytes],
-    spool_folder: Path,
-) -> AsyncIterator[Custom]:
-    """Speak HTTP with a process.
-
-    `connect` leads to its port, `host` is what calls of ours are addressed to, `early` gives what
-    it has printed.
-    """
-    dialogue = Custom(
-        process,
-        plan,
-        connect,
-        host=host,
-        start_s=start_s,
-        early=early,
-        spool_folder=spool_folder,
-    )
-    try:
-        yield dialogue
-    finally:
-        dialogue.close()

@@ -2,10 +2,23 @@
 
 import asyncio
 import math
+from collections.abc import Callable
+
+
+class Deadline:
+    """The time of one request; `expire`, if there is one, is called when it is over."""
+
+    __slots__ = ("at", "expire", "expired", "within_s")
+
+    def __init__(self, within_s: int, at: float, expire: Callable[[], object] | None) -> None:
+        self.within_s = within_s
+        self.at = at
+        self.expire = expire
+        self.expired = False
 
 
 class Deadlines:
-    """Cancels tasks that take too long at one request.
+    """Calls what is to be called when a request takes too long.
 
     Requests of one instance mostly have the same time, so the timer that the first one needs serves
     those that begin after it. `asyncio.timeout` does the same for a twentieth of a web call.
@@ -13,28 +26,21 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[object], float] = {}
-        self._expired: set[asyncio.Task[object]] = set()
+        self._running: dict[Deadline, None] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
 
-    def begin(self, within_s: float) -> asyncio.Task[object]:
-        """Have the current task cancelled if it does not `end` in time; return it."""
-        task = asyncio.current_task(self._loop)
-        assert task is not None, "a request is made by a task"
-        deadline = self._loop.time() + within_s
-        self._running[task] = deadline
-        if deadline < self._alarm_at:
-            self._set_alarm(deadline)
-        return task
+    def begin(self, within_s: int, expire: Callable[[], object] | None) -> Deadline:
+        """Let the time of a request run, until the deadline that is returned comes to its `end`."""
+        deadline = Deadline(within_s, self._loop.time() + within_s, expire)
+        self._running[deadline] = None
+        if deadline.at < self._alarm_at:
+            self._set_alarm(deadline.at)
+        return deadline
 
-    def end(self, task: asyncio.Task[object]) -> bool:
-        """Forget a task, and say whether it was cancelled for its deadline and nothing else."""
-        self._running.pop(task, None)
-        if task not in self._expired:
-            return False
-        self._expired.remove(task)
-        return task.uncancel() == 0
+    def end(self, deadline: Deadline) -> None:
+        self._running.pop(deadline, None)
+        deadline.expire = None  # it leads back to what holds the deadline
 
     def close(self) -> None:
         if self._alarm is not None:
@@ -48,11 +54,14 @@ class Deadlines:
 
     def _ring(self) -> None:
         now = self._loop.time()
-        for task in [task for task, deadline in self._running.items() if deadline <= now]:
-            del self._running[task]
-            self._expired.add(task)
-            task.cancel()
+        for deadline in [deadline for deadline in self._running if deadline.at <= now]:
+            if deadline not in self._running:
+                continue  # ended by one that expired before it
+            del self._running[deadline]
+            deadline.expired = True
+            if deadline.expire is not None:
+                deadline.expire()
         self._alarm = None
         self._alarm_at = math.inf
         if self._running:
-            self._set_alarm(min(self._running.values()))
+            self._set_alarm(min([deadline.at for deadline in self._running]))

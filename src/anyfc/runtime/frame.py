@@ -1,27 +1,26 @@
 """The codec of the instance dialogue: bytes ↔ values, see `bootstrap/DIALOGUE.md`, part 2."""
 
-import re
 import struct
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
+KIB: Final = 1024
+PIECE_BYTES: Final = 256 * KIB
+FRAME_BYTES: Final = 1024 * KIB
 
-KIB = 1024
-PIECE_BYTES = 256 * KIB
-FRAME_BYTES = 1024 * KIB
+INVOKE: Final = b"I"
+WSGI: Final = b"W"
+INITIALIZE: Final = b"N"
+PRE_FREEZE: Final = b"F"
+PRE_STOP: Final = b"S"
+DATA: Final = b"D"
+HELLO: Final = b"H"
+RETURNED: Final = b"R"
+RAISED: Final = b"E"
 
-INVOKE, WSGI, DATA = b"I", b"W", b"D"
-INITIALIZE, PRE_FREEZE, PRE_STOP = b"N", b"F", b"S"
-HELLO, RETURNED, RAISED = b"H", b"R", b"E"
-
-HEAD = struct.Struct("!cI")
-REQUEST = struct.Struct("!cIQI")  # the head and the fixed part behind it
-ANSWER = struct.Struct("!QI")
-HEAD_LENGTH = struct.Struct("!I")
-
-HEADER_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+HEAD: Final = struct.Struct("!cI")
+REQUEST: Final = struct.Struct("!cIQI")  # the head and the fixed part behind it
+ANSWER: Final = struct.Struct("!QI")
 
 
 class BadFrame(Exception):
@@ -56,48 +55,6 @@ def decode_answer(kind: bytes, content: bytes) -> Answer:
     if len(piece) > size_bytes:
         raise BadFrame(f"an answer of {size_bytes} bytes cannot begin with {len(piece)}")
     return Answer(kind == RETURNED, size_bytes, peak_memory_kib, piece)
-
-
-class HttpAnswer(NamedTuple):
-    """The beginning of an answer to a WSGI call: its head, and what of its body came with it."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    piece: bytes
-
-
-class HttpHead(msgspec.Struct):
-    """The head as it is sent: texts in latin-1, one character for each byte."""
-
-    status: Annotated[int, msgspec.Meta(ge=200, le=999)]
-    headers: list[tuple[str, str]]
-
-
-_decode_head = msgspec.json.Decoder(HttpHead).decode
-
-
-def decode_http_answer(piece: bytes) -> HttpAnswer:
-    """Take the head off the first piece of what a WSGI call returned; it is whole in there.
-
-    What it says can be sent on as it is. Raises BadFrame: the bootstrap has refused such a head, so
-    this one is not the bootstrap's.
-    """
-    end = HEAD_LENGTH.size
-    if len(piece) >= end:
-        end += HEAD_LENGTH.unpack_from(piece)[0]
-    if len(piece) < end:
-        raise BadFrame(f"the head of an HTTP answer is not whole in {len(piece)} bytes")
-    try:
-        head = _decode_head(piece[HEAD_LENGTH.size : end])
-        headers = [
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers
-        ]
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise BadFrame(f"the head of an HTTP answer cannot be read: {error}") from error
-    for name, value in headers:
-        if not (HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)):
-            raise BadFrame(f"HTTP cannot send the header {name!r}: {value!r}")
-    return HttpAnswer(head.status, headers, piece[end:])
 
 
 class FrameReader:

@@ -1,14 +1,16 @@
 """Common headers: what every request to a function's own server says, calls and hooks alike."""
 
+from typing import Final
+
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
 from anyfc.runtime.context import Credentials, Place, own_name
 
 # Here the token is in the environment only; documented for 11, and 12 is like it.
-WITHOUT_TOKEN = frozenset(("custom.debian11", "custom.debian12"))
+WITHOUT_TOKEN: Final = frozenset(("custom.debian11", "custom.debian12"))
 
 # The same for every function: a request is made once, and nothing traces it.
-FIXED = {
+FIXED: Final = {
     "retry-count": "0",
     "client-ip": "",
     "api-server-ip": "",
@@ -19,7 +21,7 @@ FIXED = {
     "tracing-opentracing-span-context": "",
     "tracing-opentracing-span-baggages": "",
 }
-BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
+BREAKS: Final = bytes.maketrans(b"\r\n\0", b"   ")
 
 
 def says_failed(lower: bytes, value: bytes) -> bool:

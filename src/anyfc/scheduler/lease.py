@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from uuid import uuid4
+from typing import Final
 
 from anyfc.errors import FunctionComputeError, InternalServerError, ServerStopping
 from anyfc.instance.lifecycle import InitializerFailed, Instance
@@ -20,7 +20,7 @@ from anyfc.scheduler.scaler import stale, starts
 
 log = logging.getLogger("anyfc")
 
-TEND_S = 1.0
+TEND_S: Final = 1.0
 
 # Opens an instance of a function; the callable is to be called when its process is up.
 Open = Callable[[Function, Callable[[], None]], AbstractAsyncContextManager[Instance]]
@@ -41,22 +41,43 @@ class Policy:
 
 
 class Lease:
-    """The right to use an instance, taken on entering and given back on leaving."""
+    """The right to use an instance, taken on entering and given back on leaving.
 
-    __slots__ = ("_member", "_pool")
+    Who does not want to wait calls `take_nowait` before, and then either `end`, or enters and
+    leaves like all others. Its pool is found then: one that nobody used may meanwhile be gone.
+    """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    __slots__ = ("_member", "_scheduler", "_version", "function")
+
+    def __init__(self, scheduler: "Scheduler", function: Function, version: VersionId) -> None:
+        self.function = function
+        self._version = version
+        self._scheduler = scheduler
         self._member: Member | None = None
 
+    def take_nowait(self) -> Instance | None:
+        """Take an instance if one has a free slot."""
+        pool = self._scheduler.pool_of(self.function, self._version)
+        member = self._member = pool.take_nowait()
+        return member.instance if member is not None else None
+
+    def end(self) -> None:
+        """Give back what was taken."""
+        member, self._member = self._member, None
+        if member is not None:
+            member.pool.give_back(member)
+
     async def __aenter__(self) -> Instance | InitializationFailed:
-        member = self._pool.take_nowait()
+        member = self._member
         if member is None:
-            won = await self._pool.take()
-            if isinstance(won, InitializationFailed):
-                return won
-            member = won
-        self._member = member
+            pool = self._scheduler.pool_of(self.function, self._version)
+            member = pool.take_nowait()
+            if member is None:
+                won = await pool.take()
+                if isinstance(won, InitializationFailed):
+                    return won
+                member = won
+            self._member = member
         return member.instance
 
     async def __aexit__(
@@ -65,8 +86,36 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._member is not None:
-            self._pool.give_back(self._member)
+        self.end()
+
+
+class Turn:
+    """One of the few turns to start an instance, from entering to its `end`, or to leaving.
+
+    Only making processes takes turns: an initializer may then take its time.
+    """
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns = turns
+        self._mine = False
+
+    async def __aenter__(self) -> "Turn":
+        await self._turns.acquire()
+        self._mine = True
+        return self
+
+    def end(self) -> None:
+        if self._mine:
+            self._mine = False
+            self._turns.release()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
 
 
 class Scheduler:
@@ -103,6 +152,10 @@ class Scheduler:
         for this caller. Raises ResourceExhausted, ServerStopping, and what keeps instances from
         starting: StoreUnavailable, InternalServerError, StartFailed.
         """
+        return Lease(self, function, version)
+
+    def pool_of(self, function: Function, version: VersionId) -> Pool:
+        """Return the pool of a version, made if there is none. Raises ServerStopping."""
         pool = self._pools.get(version)
         if pool is None:
             if self._closing:
@@ -121,7 +174,7 @@ class Scheduler:
                 max_waiting=self._policy.max_waiting,
                 wait_s=self._policy.wait_s,
             )
-        return Lease(pool)
+        return pool
 
     def follow(self, name: str, current: tuple[Function, VersionId] | None) -> None:
         """A function has changed or is gone: instances of its other versions go."""
@@ -202,10 +255,10 @@ class Scheduler:
                 pool.fail(why)
 
         try:
-            async with self._start_turn_for(pool) as turn:
-                if turn is None:
-                    return
-                async with self._open(pool.function, turn) as instance:
+            async with Turn(self._start_turn) as turn:
+                if self._closing or not pool.waiting:
+                    return  # nobody waits for the instance any more
+                async with self._open(pool.function, turn.end) as instance:
                     started()
                     await self._serve(pool, instance)
                     self._ending.add(me)
@@ -227,27 +280,6 @@ class Scheduler:
             self._limits.give_back(pool.function.name, pool.port)
             self._forget_empty(pool)
             self._grow_waiting()
-
-    @asynccontextmanager
-    async def _start_turn_for(self, pool: Pool) -> AsyncIterator[Callable[[], None] | None]:
-        """Wait for a turn to start; None if nobody waits for the instance any more.
-
-        Only making processes takes turns: calling the yielded function ends the turn, and an
-        initializer may then take its time.
-        """
-        await self._start_turn.acquire()
-        mine = True
-
-        def done() -> None:
-            nonlocal mine
-            if mine:
-                mine = False
-                self._start_turn.release()
-
-        try:
-            yield done if pool.waiting and not self._closing else None
-        finally:
-            done()
 
     async def _serve(self, pool: Pool, instance: Instance) -> None:
         """Offer the instance until it is retired or its process ends."""
@@ -338,30 +370,3 @@ def _freeze(member: Member) -> None:
     except OSError:
         log.exception("not frozen", extra={"function": member.pool.function.name})
         member.pool.retire(member)
-
-
-@asynccontextmanager
-async def open_scheduler(
-    policy: Policy,
-    open_instance: Open,
-    *,
-    host_port: Callable[[Function], int | None] = lambda function: None,
-    new_request_id: Callable[[], str] = lambda: str(uuid4()),
-) -> AsyncIterator[Scheduler]:
-    """Yield a scheduler; leaving stops all instances and waits until they are gone.
-
-    `host_port` names the port of the host's own network that instances of a function listen on.
-    """
-    async with asyncio.TaskGroup() as group:
-        scheduler = Scheduler(policy, open_instance, group, host_port, new_request_id)
-        async with asyncio.TaskGroup() as tending:
-            tasks = [
-                tending.create_task(scheduler.freeze_idle(), name="freeze"),
-                tending.create_task(scheduler.tend(), name="tend"),
-            ]
-            try:
-                yield scheduler
-            finally:
-                for task in tasks:
-                    task.cancel()
-                scheduler.close()

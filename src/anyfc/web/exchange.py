@@ -2,19 +2,21 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Final
 
 import httptools
 
 from anyfc.web.message import HIGH_WATER_BYTES, KIB, Body, Header, PeerLost, Source
+from anyfc.web.transport import Transport
 from anyfc.web.tunnel import End
 
 # What a server may send without saying anything: the head of a response, interim ones before it,
 # the framing of a body. Callers have lower limits for heads, and answers for what exceeds them.
-RAW_BYTES = 64 * KIB
+RAW_BYTES: Final = 64 * KIB
 # Framing that a byte of a body may come in, such as the size of its chunk.
-RAW_BYTES_PER_BYTE = 16
+RAW_BYTES_PER_BYTE: Final = 16
 
 
 class UpstreamFailed(Exception):
@@ -28,7 +30,7 @@ class NoAnswer(UpstreamFailed):
         super().__init__("no response")
 
 
-class Exchange(asyncio.Protocol):
+class Exchange:
     """One connection: sends requests and reads their responses, one at a time.
 
     Interim responses (1xx) are passed over, but for the 101 that was asked for; so are trailers.
@@ -36,9 +38,11 @@ class Exchange(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until it is made
+        self._transport: Transport
         self._parser: httptools.HttpResponseParser | None = None
-        self._answered: asyncio.Future[None] | None = None  # set when there is a head, or no hope
+        self._waiter: asyncio.Future[None] | None = None  # for a head, or for there to be no hope
+        self._listener: Callable[[], None] | None = None
+        self._parsing = False
         self._failure: Exception | None = None
         self._sending: Source | None = None  # the rest of a request's body
         self._chunked = False  # so it is sent
@@ -51,6 +55,7 @@ class Exchange(asyncio.Protocol):
         self._until_end = False  # the body of the response ends with the connection
         self._keep_alive = False
         self.lost = False
+        self.answered = False  # there is the head of a response, or no hope for one
         self.heard = False  # something has come since the last request
         self.reused = False
         self.status = 0
@@ -69,8 +74,8 @@ class Exchange(asyncio.Protocol):
 
     # --- the socket ---
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: Transport) -> None:
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         if self.status == 101:
@@ -82,6 +87,7 @@ class Exchange(asyncio.Protocol):
             return
         self.heard = True
         self._raw_bytes += len(data)
+        self._parsing = True
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -90,6 +96,7 @@ class Exchange(asyncio.Protocol):
             else:
                 self._fail(UpstreamFailed("an upgrade that was not asked for"))
         except httptools.HttpParserCallbackError:
+            self._parsing = False
             self.close()
             raise  # a bug of ours
         except httptools.HttpParserError as error:
@@ -98,6 +105,9 @@ class Exchange(asyncio.Protocol):
             self._fail(UpstreamFailed(f"malformed HTTP response: {error}"))
         if self._raw_bytes > RAW_BYTES:
             self._fail(UpstreamFailed(f"{RAW_BYTES} bytes of HTTP that say too little"))
+        self._parsing = False
+        if self.answered:
+            self._tell()
 
     def eof_received(self) -> None:
         """The server will close; the transport does so too, and says next that it is lost."""
@@ -106,9 +116,9 @@ class Exchange(asyncio.Protocol):
             self.lost = True
 
     def connection_lost(self, error: Exception | None) -> None:
-        if error is not None and not self.lost and not self.body.complete:
+        was_lost, self.lost = self.lost, True
+        if error is not None and not was_lost and not self.body.complete:
             self._read_rest()
-        self.lost = True
         if self._until_end and error is None and self._failure is None:
             self.body.end()
         elif self.status:
@@ -163,8 +173,16 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_result(None)
+        self.answered = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if not self._parsing:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            listener()
 
     # --- the parser ---
 
@@ -234,28 +252,37 @@ class Exchange(asyncio.Protocol):
 
     # --- one request ---
 
-    async def ask(
-        self, method: bytes, message: bytes, rest: Source | None = None, *, upgrade: bool = False
+    def send(
+        self,
+        method: bytes,
+        message: bytes,
+        rest: Source | None = None,
+        *,
+        upgrade: bool = False,
+        listener: Callable[[], None] | None = None,
     ) -> None:
-        """Send a request and wait for the head of its response: `status`, `headers`, `body`.
+        """Send a request. `rest` is its body, if that is not in the message.
 
-        `rest` is the body, if it is not in `message`; it goes on being sent while the response
-        is read. Raises UpstreamFailed, and what the sender of `rest` did.
+        `listener` is called once there is the head of the response, or no hope for one, and what
+        has come together with the head has been taken in.
         """
-        if self.lost:
-            raise NoAnswer
         if self.reused:
             self.status = 0
             self.headers = []
             self.body = Body(self, None)
+            self.answered = False
             self.heard = False
             self._raw_bytes = 0
             self._until_end = False
+        self._waiter = None
+        self._listener = listener
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._bodiless = method == b"HEAD"
         self._upgrade = upgrade
-        self._answered = self._loop.create_future()
+        if self.lost:
+            self.answered = True
+            return
         self._transport.write(message)
         if rest is not None:
             self._sending = rest
@@ -263,7 +290,20 @@ class Exchange(asyncio.Protocol):
             if self._full:
                 rest.hold()
             rest.pour(self)
-        await self._answered
+
+    def ignore(self) -> None:
+        """Do not call the listener any more."""
+        self._listener = None
+
+    async def wait(self) -> None:
+        """Wait for the head of the response: `status`, `headers`, `body`.
+
+        A body that is still being sent goes on being sent meanwhile, and while the response is
+        read. Raises UpstreamFailed, and what the sender of that body did.
+        """
+        if not self.answered:
+            self._waiter = self._loop.create_future()
+            await self._waiter
         if self._failure is not None:
             raise self._failure
         if not self.status:

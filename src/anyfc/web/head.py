@@ -1,15 +1,16 @@
 """What the head of a request may say, so that nobody behind us reads it differently."""
 
 import re
+from typing import Final
 
 from anyfc.errors import FunctionComputeError, InvalidArgument, NotSupported
 from anyfc.web.message import KIB, Request
 
-TARGET_BYTES = 4 * KIB
-HEADER_BYTES = 8 * KIB
-ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
+TARGET_BYTES: Final = 4 * KIB
+HEADER_BYTES: Final = 8 * KIB
+ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
 # Requests without any of these need no second look.
-SPECIAL = frozenset((b"transfer-encoding", b"expect"))
+SPECIAL: Final = frozenset((b"transfer-encoding", b"expect"))
 
 
 def find_problem(request: Request, version: str, header_bytes: int) -> FunctionComputeError | None:

@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterable, Callable, Generator, Sequence
+from typing import Any, Final, Protocol
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError
 from anyfc.web.tunnel import End
 
-KIB = 1024
-HIGH_WATER_BYTES = 256 * KIB
+KIB: Final = 1024
+HIGH_WATER_BYTES: Final = 256 * KIB
 
 Header = tuple[bytes, bytes]
 
@@ -166,6 +165,8 @@ class Body:
             self._limit_bytes is not None and self.received_bytes > self._limit_bytes
         ):
             return None
+        if not self._held_bytes:
+            return b""
         pieces = self._pieces
         whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -230,9 +231,14 @@ class Body:
             self._paused = False
             self._valve.resume_reading()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await self.read():
-            yield piece
+    def __aiter__(self) -> "Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self.read()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
 
 class Request:
@@ -276,7 +282,6 @@ class Request:
         self.problem = problem
 
 
-@dataclass(slots=True, kw_only=True)
 class Response:
     """Status, headers and body. Framing headers are the server's business: leave them out.
 
@@ -285,11 +290,36 @@ class Response:
     break inside one of the `headers` is sent as a space (RFC 9110, 5.5).
     """
 
-    status: int
-    head: bytes = b""
-    headers: Sequence[Header] = ()
-    body: bytes | AsyncIterable[bytes] = b""
-    length_bytes: int | None = None
+    __slots__ = ("body", "head", "headers", "length_bytes", "status")
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        head: bytes = b"",
+        headers: Sequence[Header] = (),
+        body: bytes | AsyncIterable[bytes] = b"",
+        length_bytes: int | None = None,
+    ) -> None:
+        self.status = status
+        self.head = head
+        self.headers = headers
+        self.body = body
+        self.length_bytes = length_bytes
+
+
+class Rest(Protocol):
+    """What is left to be waited for. Who does not wait for it closes it, as a coroutine."""
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+    def close(self) -> None: ...
+
+
+class Underway(Protocol):
+    """A request that is being answered by callbacks, without a task."""
+
+    def abandon(self) -> None:
+        """Give up: the caller is gone. The reply takes nothing any more."""
 
 
 class Reply(Protocol):
@@ -299,6 +329,18 @@ class Reply(Protocol):
 
     async def send(self, response: Response) -> None:
         """Send it all, waiting while the client is slow."""
+
+    def entrust(self, call: Underway) -> None:
+        """Leave the answer to `call`: to its `send_now`, or to the `resume` that it asks for."""
+
+    def send_now(self, response: Response) -> None:
+        """Send a response whose body is bytes, to a request that was entrusted and is whole.
+
+        Not from inside of `Application.handle`.
+        """
+
+    def resume(self, rest: Rest) -> None:
+        """Go on waiting: `rest` becomes the business of a task, and `abandon` that of its end."""
 
     async def upgrade(self, protocol: bytes, response: Response) -> End:
         """Send a 101 instead, and return the client's end of what follows; see `web.tunnel.join`.

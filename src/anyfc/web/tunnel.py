@@ -6,13 +6,16 @@ and an idle one costs little more than its two sockets.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
+
+from anyfc.web.transport import Transport
 
 # One side has said all it had to say; the other may be silent for so long before that is the end.
 # A client that is gone looks the same as one that only listens.
-HALF_OPEN_S = 30.0
+HALF_OPEN_S: Final = 30.0
 
 
-class End(asyncio.Protocol):
+class End:
     """One connection of a tunnel. Nothing is read from it before it is joined to another."""
 
     __slots__ = (
@@ -20,9 +23,7 @@ class End(asyncio.Protocol):
         "_transport", "_watch",
     )  # fmt: skip
 
-    def __init__(
-        self, transport: asyncio.Transport, early: bytes, on_lost: Callable[[], None]
-    ) -> None:
+    def __init__(self, transport: Transport, early: bytes, on_lost: Callable[[], None]) -> None:
         """Take over a connection whose reading is paused; `early` was read from it already."""
         self._transport = transport
         self._early = early

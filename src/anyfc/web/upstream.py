@@ -5,33 +5,36 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 from anyfc.web.exchange import Exchange, NoAnswer, UpstreamFailed
 from anyfc.web.message import Header, Source
+from anyfc.web.transport import factory
 
 __all__ = [
     "CONTROL", "FUNCTION", "HOP_BY_HOP", "Exchange", "NoAnswer", "Rules", "Upstream",
     "UpstreamFailed", "over_socket", "over_unix_socket",
 ]  # fmt: skip
 
-# What we answer ourselves (Expect), write anew (the framing), or what is about one connection.
-FRAMING = frozenset(
+# They belong to one connection (RFC 9110, 7.6.1), or are what we answer ourselves (Expect) or write
+# anew (the framing).
+HOP_BY_HOP: Final = frozenset(
     (
-        b"connection", b"content-length", b"expect", b"keep-alive", b"proxy-connection",
-        b"transfer-encoding", b"upgrade",
+        b"connection", b"content-length", b"expect", b"keep-alive", b"proxy-authenticate",
+        b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+        b"upgrade",
     )
 )  # fmt: skip
-# They belong to one connection and are not passed on (RFC 9110, 7.6.1).
-HOP_BY_HOP = FRAMING | {b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer"}
 
 # Done twice they do no more than done once (RFC 9110, 9.2.2).
-IDEMPOTENT = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PUT"))
+IDEMPOTENT: Final = frozenset((b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PUT"))
 # They say how long a body is even if there is none (RFC 9110, 8.6).
-WITH_A_BODY = frozenset((b"PATCH", b"POST", b"PUT"))
+WITH_A_BODY: Final = frozenset((b"PATCH", b"POST", b"PUT"))
 # As many requests as an instance may serve at the same time.
-IDLE_CONNECTIONS = 200
+IDLE_CONNECTIONS: Final = 200
 
-Connect = Callable[[Callable[[], Exchange]], Awaitable[Exchange]]
+# Connects an exchange to the server.
+Connect = Callable[[Exchange], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +48,13 @@ class Rules:
 
     retried: frozenset[bytes]
     reuse_always: bool
-    withheld: frozenset[bytes]  # headers of requests, in lower case, that are not passed on
 
 
-CONTROL = Rules(retried=IDEMPOTENT, reuse_always=False, withheld=HOP_BY_HOP)
+CONTROL: Final = Rules(retried=IDEMPOTENT, reuse_always=False)
 
-# Source: runtime.md 4.1 (what is retried) and 4.2 (what is passed on).
-FUNCTION = Rules(
-    retried=frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE")),
-    reuse_always=True,
-    withheld=FRAMING,
+# Source: runtime.md 4.1.
+FUNCTION: Final = Rules(
+    retried=frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE")), reuse_always=True
 )
 
 
@@ -78,17 +78,16 @@ class Upstream:
     ) -> "Asking":
         """Send a request and yield the connection once the head of the response is there.
 
-        `head` are header lines that are ready to be sent. With `upgrade` the server may answer 101:
+        Framing headers are the connection's business: leave them out. `head` are header lines that
+        are ready to be sent. With `upgrade` the server may answer 101:
         see `Exchange.tunnel`. Entering raises UpstreamFailed, and what the sender of `body` did.
         """
         whole = body.read_nowait()
         lines = [method, b" ", target, b" HTTP/1.1\r\n", head]
-        withheld = self.rules.withheld
         for name, value in headers:
-            if name not in withheld:
-                lines += (name, b": ", value, b"\r\n")
+            lines.append(b"%b: %b\r\n" % (name, value))
         if upgrade is not None:
-            lines += (b"connection: Upgrade\r\nupgrade: ", upgrade, b"\r\n")
+            lines.append(b"connection: Upgrade\r\nupgrade: %b\r\n" % upgrade)
         length_bytes = body.declared_bytes if whole is None else len(whole)
         if length_bytes is None:
             lines.append(b"transfer-encoding: chunked\r\n\r\n")
@@ -109,10 +108,12 @@ class Upstream:
         return None
 
     async def open(self) -> Exchange:
+        exchange = Exchange()
         try:
-            return await self._connect(Exchange)
+            await self._connect(exchange)
         except OSError as error:
             raise UpstreamFailed(str(error)) from error
+        return exchange
 
     def give_back(self, exchange: Exchange) -> None:
         if exchange.reusable and len(self._idle) < IDLE_CONNECTIONS:
@@ -129,9 +130,13 @@ class Upstream:
 
 
 class Asking:
-    """One request, from its sending to the end of its response: `async with upstream.ask(…)`."""
+    """One request, from its sending to the end of its response: `async with upstream.ask(…)`.
 
-    __slots__ = ("_body", "_exchange", "_message", "_method", "_upgrade", "_upstream")
+    Who does not want to wait lets it `begin`, and then either calls `end`, or enters and leaves it
+    like all others.
+    """
+
+    __slots__ = ("_body", "_message", "_method", "_retried", "_upgrade", "_upstream", "exchange")
 
     def __init__(
         self,
@@ -146,27 +151,56 @@ class Asking:
         self._message = message
         self._body = body  # what follows the message
         self._upgrade = upgrade
-        self._exchange: Exchange | None = None
+        self._retried = body is None and method in upstream.rules.retried
+        self.exchange: Exchange | None = None
+
+    def begin(self, listener: Callable[[], None] | None = None) -> bool:
+        """Send the request if a connection is idle that it may use; see `Exchange.send`."""
+        upstream = self._upstream
+        if not self._retried and not upstream.rules.reuse_always:
+            return False
+        exchange = upstream.take_idle()
+        if exchange is None:
+            return False
+        self._send(exchange, listener)
+        return True
+
+    def end(self) -> None:
+        """The response has been read: its connection may serve another request."""
+        assert self.exchange is not None
+        self._upstream.give_back(self.exchange)
+
+    def break_off(self) -> None:
+        """Nobody wants the response."""
+        if self.exchange is not None:
+            self.exchange.ignore()
+            self.exchange.close()
 
     async def __aenter__(self) -> Exchange:
-        upstream = self._upstream
-        retried = self._body is None and self._method in upstream.rules.retried
-        exchange = upstream.take_idle() if retried or upstream.rules.reuse_always else None
-        if exchange is not None:
+        if self.exchange is not None or self.begin():
             try:
-                return await self._send(exchange)
+                return await self._wait()
             except NoAnswer:
-                if not retried or exchange.heard:
+                assert self.exchange is not None
+                if not self._retried or self.exchange.heard:
                     raise
-        return await self._send(await upstream.open())
+        self._send(await self._upstream.open(), None)
+        return await self._wait()
 
-    async def _send(self, exchange: Exchange) -> Exchange:
+    def _send(self, exchange: Exchange, listener: Callable[[], None] | None) -> None:
+        self.exchange = exchange
+        exchange.send(
+            self._method, self._message, self._body, upgrade=self._upgrade, listener=listener
+        )
+
+    async def _wait(self) -> Exchange:
+        exchange = self.exchange
+        assert exchange is not None
         try:
-            await exchange.ask(self._method, self._message, self._body, upgrade=self._upgrade)
+            await exchange.wait()
         except BaseException:
             exchange.close()
             raise
-        self._exchange = exchange
         return exchange
 
     async def __aexit__(
@@ -175,21 +209,20 @@ class Asking:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._exchange is not None
-        self._upstream.give_back(self._exchange)
+        self.end()
 
 
 def over_socket(connect_socket: Callable[[], Awaitable[socket.socket]]) -> Connect:
     """Return how to connect where somebody else opens the sockets: connected, non-blocking ones."""
 
-    async def connect(factory: Callable[[], Exchange]) -> Exchange:
+    async def connect(exchange: Exchange) -> None:
         opened = await connect_socket()
+        loop = asyncio.get_running_loop()
         try:
-            _, exchange = await asyncio.get_running_loop().create_connection(factory, sock=opened)
+            await loop.create_connection(factory(lambda: exchange), sock=opened)
         except BaseException:
             opened.close()
             raise
-        return exchange
 
     return connect
 
@@ -197,8 +230,8 @@ def over_socket(connect_socket: Callable[[], Awaitable[socket.socket]]) -> Conne
 def over_unix_socket(path: str) -> Upstream:
     """Return the control API that listens on a UNIX socket."""
 
-    async def connect(factory: Callable[[], Exchange]) -> Exchange:
-        _, exchange = await asyncio.get_running_loop().create_unix_connection(factory, path)
-        return exchange
+    async def connect(exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(factory(lambda: exchange), path)
 
     return Upstream(connect, CONTROL)

@@ -13,6 +13,7 @@ from calls import Sent, make_body
 from calls import make_request as make_plain_request
 from clock import run_on_clock
 from routed import make_domain, make_routes, make_trigger
+from served import finish
 
 from anyfc.errors import FunctionNotFound, InvalidAccessKeyID, InvalidArgument, RequestTimeout
 from anyfc.gateway.app import Gateway
@@ -23,7 +24,7 @@ from anyfc.identity.signature import format_date, sign
 from anyfc.model.domain import Route
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.web.message import Body, PeerLost, Request, Response
-from anyfc.web.upstream import UpstreamFailed
+from anyfc.web.upstream import HOP_BY_HOP, UpstreamFailed
 
 NOW = 1_750_000_000.0
 INVOCATION = b"/2023-03-30/functions/f/invocations"
@@ -56,14 +57,15 @@ class Parts:
         self.headers = [(b"Server", b"x"), (b"Date", b"x"), (b"Connection", b"close"), (b"A", b"b")]
         self.body = make_body(b"ok", declared_bytes=2)
 
-    async def handle(
-        self, request: Request, reply: Any, request_id: str, where: bytes | Door
-    ) -> None:
-        if isinstance(where, Door):
-            self.called.append((request_id, where))
+    def handle(self, request: Request, reply: Any, *way: Any) -> Any:
+        """Both kinds of calls: to a door, with the guard behind it, and to a name."""
+        if isinstance(way[0], Door):
+            door, guard = way
+            self.called.append((guard.request_id, door))
         else:
-            self.invoked.append((request_id, where))
-        await self.act(reply)
+            guard, name = way
+            self.invoked.append((guard.request_id, name))
+        return self.act(reply)
 
     @asynccontextmanager
     async def ask(
@@ -106,7 +108,7 @@ def serve(request: Request, act: Callable[[Any], Any] = succeed) -> tuple[Parts,
         doors = Doors(make_routes(*ROUTED), region="cn-hangzhou")
         gateway: Any = Gateway(parts, parts, doors, parts, Keys(), now=lambda: NOW)
         reply = Sent()
-        await gateway.handle(request, reply)
+        await finish(gateway.handle(request, reply), reply)
         return parts, reply.response
 
     return run_on_clock(main())
@@ -159,6 +161,15 @@ def test_what_is_passed_on_carries_our_request_id_and_not_the_callers():
     ids = [value for name, value in parts.forwarded[0][2] if name == b"x-fc-request-id"]
     assert len(ids) == 1
     assert ids != [b"mine"]
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+def test_of_a_passed_on_request_the_headers_of_the_connection_stay_behind(name):
+    request = make_request(b"GET", FUNCTION, headers=[(name, b"x"), (b"a", b"b")])
+    parts, _ = serve(request)
+    passed_on = dict(parts.forwarded[0][2])
+    assert name not in passed_on
+    assert passed_on[b"a"] == b"b"
 
 
 def test_of_a_passed_on_answer_the_headers_of_the_connection_stay_behind():
@@ -271,6 +282,17 @@ def test_a_mistake_of_ours_is_told_without_what_it_was_and_logged_with_it(caplog
     _, response = serve(request, raising(ZeroDivisionError("secret")))
     assert error_in(response) == (500, "InternalServerError")
     assert b"secret" not in response.body
+    (record,) = caplog.records
+    assert record.message == "request failed"
+    assert record.exc_info
+
+
+def test_a_mistake_of_ours_before_there_is_anything_to_wait_for_is_told_as_one_too(caplog):
+    def act(reply: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    _, response = serve(make_request(b"POST", INVOCATION), act)
+    assert error_in(response) == (500, "InternalServerError")
     (record,) = caplog.records
     assert record.message == "request failed"
     assert record.exc_info

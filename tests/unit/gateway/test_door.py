@@ -31,6 +31,10 @@ def found(*arguments: Any, **settings: Any) -> Door:
     return door
 
 
+def parts_of(door: Door) -> dict[str, Any]:
+    return {name: getattr(door, name) for name in Door.__slots__}
+
+
 # --- hosts of triggers ---------------------------------------------------------------------------
 
 
@@ -49,7 +53,7 @@ def found(*arguments: Any, **settings: Any) -> Door:
 )
 def test_the_host_of_a_trigger_leads_to_its_function(host):
     trigger = make_trigger("f", access=Signed(), cors=CORS, methods=("GET", "PUT"))
-    assert find(host, b"/a%20b?c=%2F", trigger) == Door(
+    expected = Door(
         function="f",
         qualifier="LATEST",
         target=b"/a%20b?c=%2F",
@@ -59,6 +63,7 @@ def test_the_host_of_a_trigger_leads_to_its_function(host):
         methods=("GET", "PUT"),
         attachment=True,
     )
+    assert parts_of(found(host, b"/a%20b?c=%2F", trigger)) == parts_of(expected)
 
 
 def test_each_trigger_leads_to_its_own_qualifier():
@@ -105,7 +110,7 @@ def test_a_closed_trigger_lets_calls_from_inside_through_and_no_others():
 def test_a_custom_domain_leads_to_the_function_of_its_route():
     route = Route(path="/shop/*", function="f", qualifier="prod", methods=("GET",))
     domain = make_domain("Shop.example.com", route, access=Signed(), cors=CORS)
-    assert find(b"shop.Example.com:80", b"/shop/a?b", domain) == Door(
+    expected = Door(
         function="f",
         qualifier="prod",
         target=b"/shop/a?b",
@@ -115,6 +120,7 @@ def test_a_custom_domain_leads_to_the_function_of_its_route():
         methods=("GET",),
         attachment=False,
     )
+    assert parts_of(found(b"shop.Example.com:80", b"/shop/a?b", domain)) == parts_of(expected)
 
 
 @pytest.mark.parametrize(("protocol", "only"), [("HTTP", 0), ("HTTPS", 1), ("HTTP,HTTPS", 0)])

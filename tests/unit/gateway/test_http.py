@@ -17,10 +17,16 @@ import pytest
 from calls import Sent, make_body, make_request
 from clock import run_on_clock, settle
 from fake_instances import change, make_function
-from served import OneInstance, Server
+from served import OneInstance, Server, finish
 
-from anyfc.errors import BadResponse, FunctionNotStarted, ResourceExhausted
+from anyfc.errors import (
+    BadResponse,
+    FunctionComputeError,
+    FunctionNotStarted,
+    ResourceExhausted,
+)
 from anyfc.gateway.door import Door
+from anyfc.gateway.guard import Guard
 from anyfc.gateway.http import HttpCalls
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
@@ -35,7 +41,7 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.store.catalog import Catalog
-from anyfc.web.message import Header
+from anyfc.web.message import Header, PeerLost, Request
 
 NOW = 1_750_000_000.0
 ID = "1-65d71219-15d63510-fecf237c590c"
@@ -100,10 +106,21 @@ class Calls:
     ) -> Sent:
         reply = Sent()
         sent = make_request(method, b"/asked?for", headers, **request)
-        await self.http_calls.handle(sent, reply, ID, door or make_door())
+        await self.handle(sent, reply, door or make_door())
         assert self.instance.leases == 0
         assert not list(self.folder.iterdir())
         return reply
+
+    async def handle(self, request: Request, reply: Sent, door: Door) -> None:
+        """Answer a call, also when it is refused, as the gateway does."""
+        guard = Guard(request, reply, ID)
+        guard.by_http = True
+        guard.door = door
+        try:
+            rest = self.http_calls.handle(request, reply, door, guard)
+        except FunctionComputeError as problem:
+            rest = reply.send(guard.explain(problem))
+        await finish(guard.watch(rest) if rest is not None else None, reply)
 
 
 def call(
@@ -116,12 +133,13 @@ def call(
     server: Server | None = None,
     strict: bool = False,
     https_port: int = 9443,
+    free: bool = False,
     **request: Any,
 ) -> tuple[OneInstance, Sent]:
     """Make one call and return what the instance and the client see."""
 
     async def main() -> tuple[OneInstance, Sent]:
-        instance = OneInstance(result, server)
+        instance = OneInstance(result, server, free=free)
         calls = Calls(folder, function, instance, strict=strict, https_port=https_port)
         return instance, await calls.send(method, headers, **request)
 
@@ -261,10 +279,15 @@ def test_an_answer_that_is_not_the_bootstraps_is_a_failure(tmp_path: Path):
 # --- custom runtimes -----------------------------------------------------------------------------
 
 
-def test_a_server_gets_the_request_and_the_client_its_answer(tmp_path: Path):
-    server = Server(status=404, headers=[(b"X-A", b"b"), (b"X-Fc-Foo", b"c")])
+@pytest.mark.parametrize("free", [False, True])
+def test_a_server_gets_the_request_and_the_client_its_answer(free: bool, tmp_path: Path):
+    server = Server(status=404, headers=[(b"X-A", b"b"), (b"X-Fc-Foo", b"c")], idle=free)
     headers = [(b"host", b"h:80"), (b"x-fc-foo", b"1"), (b"x-a", b"2")]
-    instance, reply = call(tmp_path, b"POST", headers, function=WEB, server=server, body=b"in")
+    instance, reply = call(
+        tmp_path, b"POST", headers, function=WEB, server=server, free=free, body=b"in"
+    )
+    assert (reply.underway is not None) is free
+    assert reply.rest is None
     (asked,) = server.asked
     assert (asked.method, asked.target, asked.body) == (b"POST", b"/a%20b?c=d", b"in")
     assert asked.headers[:2] == [(b"host", b"h:80"), (b"x-a", b"2")]
@@ -426,8 +449,10 @@ def test_a_problem_in_the_middle_of_an_answer_is_not_answered_again(tmp_path: Pa
         calls = Calls(tmp_path, WEB, OneInstance(server=Server(fails=BadResponse("late"))))
         reply = Sent()
         reply.started = True
-        with pytest.raises(BadResponse):
-            await calls.http_calls.handle(make_request(), reply, ID, make_door())
+        with pytest.raises(PeerLost) as caught:
+            await calls.handle(make_request(), reply, make_door())
+        assert isinstance(caught.value.__cause__, BadResponse)
+        assert reply.response.status == 0
 
     run_on_clock(main())
 
@@ -449,7 +474,7 @@ def test_a_claim_replaces_what_the_client_says_of_itself(function, tmp_path: Pat
     headers = [(b"token", TOKEN), (b"x-uid", b"1"), (b"x-uid", b"2")]
     instance, _ = call(tmp_path, b"GET", headers, function=function, door=jwt_door("header"))
     if function is WEB:
-        seen = instance.server.asked[0].headers
+        seen = instance.asked[0].headers
         assert [value for name, value in seen if name == b"x-uid"] == [b"7"]
     else:
         assert msgspec.json.decode(instance.payload)["headers"]["X-Uid"] == "7"
@@ -462,7 +487,7 @@ def test_a_token_may_be_in_a_form_and_so_may_a_claim(function, tmp_path: Path):
         tmp_path, b"POST", [FORM], function=function, door=jwt_door("form"), body=body
     )
     if function is WEB:
-        seen = instance.server.asked[0].body
+        seen = instance.asked[0].body
     else:
         seen = base64.b64decode(msgspec.json.decode(instance.payload)["body"])
     assert seen == b"a=1&token=" + TOKEN + b"&x-uid=7"
@@ -586,4 +611,4 @@ def test_who_comes_by_https_is_let_in_and_the_server_is_told_so(tmp_path: Path):
     door = make_door(https_only=True)
     instance, reply = call(tmp_path, function=WEB, door=door, secure=True)
     assert reply.response.status == 200
-    assert (b"x-forwarded-proto", b"https") in instance.server.asked[0].headers
+    assert (b"x-forwarded-proto", b"https") in instance.asked[0].headers

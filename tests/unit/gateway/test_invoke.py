@@ -1,10 +1,7 @@
-"""InvokeFunction: from headers to an invocation, and from a result to headers."""
+"""InvokeFunction: from the headers of a request to an invocation."""
 
 import asyncio
 import hashlib
-from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +11,7 @@ import pytest
 from calls import Sent, make_body, make_request
 from clock import run_on_clock
 from fake_instances import make_function
-from transport import read_responses
+from served import OneInstance, finish
 
 from anyfc.errors import (
     AccessDenied,
@@ -26,53 +23,17 @@ from anyfc.errors import (
     SignatureNotMatch,
     VersionNotFound,
 )
-from anyfc.gateway.invoke import Invoke, present
+from anyfc.gateway.guard import Guard
+from anyfc.gateway.invoke import Invoke
 from anyfc.model.function import Code, Restriction
-from anyfc.model.invocation import (
-    Crashed,
-    InitializationFailed,
-    Invocation,
-    Raised,
-    Report,
-    Result,
-    Returned,
-    TimedOut,
-)
+from anyfc.model.invocation import InitializationFailed, Invocation, Result
 from anyfc.store.catalog import Catalog
-from anyfc.web.message import Response
 
 ID = "1-65d71219-15d63510-fecf237c590c"
 CODE = Code(digest="00", checksum="123", size_bytes=9)
 FUNCTION = make_function("f", code=CODE)
 SYNC_BYTES = 1024 * 1024
 ASYNC_BYTES = 1024
-
-
-class OneInstance:
-    """A scheduler with one instance, which gives one result."""
-
-    def __init__(self, result: Result) -> None:
-        self._result = result
-        self.invocations: list[Invocation] = []
-        self.payload = b""
-        self.leases = 0
-
-    @asynccontextmanager
-    async def lease(self, function: Any, version: Any) -> AsyncIterator[Any]:
-        self.leases += 1
-        yield self._result if isinstance(self._result, InitializationFailed) else self
-        self.leases -= 1
-
-    async def run(self, invocation: Invocation) -> Report:
-        self.invocations.append(invocation)
-        event = invocation.payload
-        self.payload = event if isinstance(event, bytes) else b"".join(event.pieces())
-        return make_report(self._result)
-
-
-def make_report(result: Result, **settings: Any) -> Report:
-    usual = {"duration_ms": 1.234, "peak_memory_mib": 9.5, "instance_id": "c-1", "cold": False}
-    return Report(result=result, **(usual | settings))
 
 
 def call(
@@ -85,14 +46,15 @@ def call(
     result: Result | None = None,
     pieces: int = 0,
     digest: bytes = b"",
+    free: bool = False,
     **fields: bytes,
-) -> tuple[OneInstance, Response]:
-    """Invoke; with `pieces` the body comes only after the head."""
+) -> tuple[OneInstance, Sent]:
+    """Invoke; with `pieces` the body comes only after the head. `free`: nobody needs to wait."""
 
-    async def main() -> tuple[OneInstance, Response]:
+    async def main() -> tuple[OneInstance, Sent]:
         catalog = Catalog()
         catalog.put(function)
-        scheduler = OneInstance(result or Returned(body=b"out"))
+        scheduler = OneInstance(result, free=free)
         invoke = Invoke(
             catalog,
             scheduler,  # type: ignore[arg-type]  # what Invoke sees of it
@@ -107,6 +69,7 @@ def call(
         target = b"/" + name + (b"?" + query if query else b"")
         request = make_request(b"POST", target, headers, body=body)
         reply = Sent()
+        guard = Guard(request, reply, ID)
 
         async def arrive() -> None:
             for n in range(pieces):
@@ -119,119 +82,35 @@ def call(
         if not pieces:
             body.feed(payload)
             body.end()
-            await invoke.handle(request, reply, ID, name)
+            await finish(invoke.handle(request, reply, guard, name), reply)
         else:
             arriving = asyncio.ensure_future(arrive())
             try:
-                await invoke.handle(request, reply, ID, name)
+                await finish(invoke.handle(request, reply, guard, name), reply)
             finally:
                 arriving.cancel()
         assert scheduler.leases == 0
-        return scheduler, reply.response
+        assert (reply.underway is not None) is (free and not pieces)
+        return scheduler, reply
 
     return run_on_clock(main())
 
 
-def headers_of(response: Response) -> dict[bytes, bytes]:
-    wire = b"HTTP/1.1 200 OK\r\n" + response.head + b"Content-Length: 0\r\n\r\n"
-    headers = read_responses(wire)[0].headers
-    del headers[b"content-length"]
-    return headers
-
-
-def shown(result: Result, **settings: Any) -> tuple[dict[bytes, bytes], Any]:
-    want_log_tail = settings.pop("want_log_tail", False)
-    invocation = Invocation(
-        request_id=ID,
-        function="f",
-        qualifier="LATEST",
-        payload=b"",
-        want_log_tail=want_log_tail,
-    )
-    response = present(make_report(result, **settings), invocation, FUNCTION)
-    assert response.status == 200
-    return headers_of(response), response.body
-
-
-# --- a result becomes a response ----------------------------------------------------------------
-
-
-def test_a_returned_value_is_the_body_and_the_headers_say_what_it_took():
-    headers, body = shown(Returned(body=b"out"))
-    assert body == b"out"
-    assert headers.pop(b"access-control-expose-headers").count(b",") == 7
-    assert headers == {
-        b"x-fc-request-id": ID.encode(),
-        b"x-fc-invocation-duration": b"1.23",
-        b"x-fc-max-memory-usage": b"9.50",
-        b"x-fc-invocation-function-version": b"LATEST",
-        b"x-fc-code-checksum": b"123",
-        b"x-fc-instance-id": b"c-1",
-        b"content-type": b"application/octet-stream",
-    }
-
-
-@pytest.mark.parametrize(
-    ("result", "kind", "body"),
-    [
-        (
-            Raised(body=b'{"errorMessage": "x"}'),
-            b"UnhandledInvocationError",
-            b'{"errorMessage": "x"}',
-        ),
-        (
-            TimedOut(timeout_s=3),
-            b"UnhandledInvocationError",
-            b'{"errorMessage":"Function timed out after 3 seconds '
-            b'(duration: 1ms, maxMemoryUsage: 9.50MB)"}',
-        ),
-        (
-            Crashed(status=-9),
-            b"UnhandledInvocationError",
-            b'{"errorMessage":"Process exited unexpectedly before completing request '
-            b'(duration: 1ms, maxMemoryUsage: 9.50MB)"}',
-        ),
-        (InitializationFailed(body=b"{}"), b"InitializationError", b"{}"),
-    ],
-)
-def test_a_failure_of_the_function_is_a_200_with_its_kind_in_a_header(result, kind, body):
-    headers, shown_body = shown(result)
-    assert headers[b"x-fc-error-type"] == kind
-    assert headers[b"content-type"] == b"application/json"
-    assert shown_body == body
-
-
-def test_the_log_is_shown_only_to_who_asks():
-    assert b"x-fc-log-result" not in shown(Returned(body=b""), log_tail=b"log")[0]
-    headers, _ = shown(Returned(body=b""), log_tail=b"line\n", want_log_tail=True)
-    assert headers[b"x-fc-log-result"] == b64encode(b"line\n")
-
-
-class Stream:
-    size_bytes = 5
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b"large"
-
-
-@pytest.mark.parametrize("kind", [Returned, Raised])
-def test_a_large_value_is_sent_as_it_arrives_with_its_length(kind):
-    invocation = Invocation(request_id=ID, function="f", qualifier="LATEST", payload=b"")
-    response = present(make_report(kind(body=Stream())), invocation, FUNCTION)
-    assert response.length_bytes == 5
-    assert isinstance(response.body, Stream)
-
-
-# --- a request becomes an invocation ------------------------------------------------------------
-
-
 def test_the_body_is_the_event(tmp_path: Path):
-    scheduler, response = call(tmp_path)
+    scheduler, reply = call(tmp_path)
     (invocation,) = scheduler.invocations
     assert invocation == Invocation(
         request_id=ID, function="f", qualifier="LATEST", payload=b"event", want_log_tail=False
     )
-    assert response.body == b"out"
+    assert reply.body == b"out"
+
+
+def test_where_nobody_has_to_wait_the_answer_is_the_same(tmp_path: Path):
+    scheduler, reply = call(tmp_path, free=True, x_fc_log_type=b"Tail")
+    assert scheduler.forwarded == [(ID, True)]
+    assert scheduler.payload == b"event"
+    _, waited_for = call(tmp_path, x_fc_log_type=b"Tail")
+    assert (reply.body, reply.headers) == (b"out", waited_for.headers)
 
 
 @pytest.mark.parametrize("payload", [b"", b"event", bytes(500_000), bytes(SYNC_BYTES)])
@@ -254,9 +133,9 @@ def test_a_body_above_the_limit_is_refused(pieces: int, tmp_path: Path):
 
 
 def test_the_failure_of_an_initializer_is_shown_like_a_result(tmp_path: Path):
-    _, response = call(tmp_path, result=InitializationFailed(body=b"{}"))
-    assert headers_of(response)[b"x-fc-error-type"] == b"InitializationError"
-    assert response.body == b"{}"
+    _, reply = call(tmp_path, result=InitializationFailed(body=b"{}"))
+    assert reply.headers["x-fc-error-type"] == "InitializationError"
+    assert reply.body == b"{}"
 
 
 @pytest.mark.parametrize("query", [b"", b"qualifier=LATEST", b"qualifier=", b"a=b", b"a&&=;%"])

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from calls import Sent, make_body, make_request
 from clock import run_on_clock
 from fake_instances import make_function
 from older import sign_older
+from served import OneInstance, finish
 
 from anyfc.errors import (
     AliasNotFound,
@@ -22,12 +22,12 @@ from anyfc.errors import (
     VersionNotFound,
 )
 from anyfc.gateway.app import Gateway
+from anyfc.gateway.guard import Guard
 from anyfc.gateway.invoke import Invoke
 from anyfc.gateway.older import Invoked, find_invoked
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
 from anyfc.model.function import Code, Service
-from anyfc.model.invocation import Report, Returned
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Response
 
@@ -83,11 +83,11 @@ class Behind:
     def find(self, host: bytes, target: bytes, invocation_target: bytes | None) -> None:
         return None
 
-    async def handle_older(
-        self, request: Any, reply: Any, request_id: str, invoked: Invoked, *, body_signed: bool
-    ) -> None:
+    def handle_older(
+        self, request: Any, reply: Any, guard: Guard, invoked: Invoked, *, body_signed: bool
+    ) -> Any:
         self.invoked.append((invoked, body_signed))
-        await reply.send(Response(status=200))
+        return reply.send(Response(status=200))
 
     @asynccontextmanager
     async def ask(self, method: bytes, target: bytes, headers: Any, body: Any) -> Any:
@@ -102,7 +102,7 @@ def through(request):
         behind: Any = Behind()
         reply = Sent()
         gateway = Gateway(behind, behind, behind, behind, Keys(), now=lambda: NOW)
-        await gateway.handle(request, reply)
+        await finish(gateway.handle(request, reply), reply)
         return behind, reply
 
     return run_on_clock(main())
@@ -199,36 +199,20 @@ SERVICE = Service(
 )
 
 
-class OneInstance:
-    """A scheduler with one instance that returns the event."""
+def invoke(folder, invoked, *, digest="", query="", late=False, free=False):
+    """Invoke with the event `event`; `late`: it comes after the head. `digest`: it is signed.
 
-    @asynccontextmanager
-    async def lease(self, function: Any, version: Any) -> Any:
-        yield self
-
-    async def run(self, invocation: Any) -> Report:
-        payload = invocation.payload
-        event = payload if isinstance(payload, bytes) else b"".join(payload.pieces())
-        return Report(
-            result=Returned(body=event),
-            duration_ms=1.0,
-            peak_memory_mib=9.5,
-            instance_id="c-1",
-            cold=False,
-        )
-
-
-def invoke(folder, invoked, *, digest="", query="", late=False):
-    """Invoke with the event `event`; `late`: it comes after the head. `digest`: it is signed."""
+    `free`: an instance is, and nobody needs to wait.
+    """
 
     async def main():
         catalog = Catalog()
         catalog.put(FUNCTION)
         catalog.put_service(SERVICE)
-        made: Any = SimpleNamespace(scheduler=OneInstance())
-        made.invoke = Invoke(
+        instance = OneInstance(free=free)
+        made = Invoke(
             catalog,
-            made.scheduler,
+            instance,  # type: ignore[arg-type]  # what Invoke sees of a scheduler
             spool_folder=folder,
             sync_body_bytes=1000,
             async_body_bytes=1000,
@@ -246,19 +230,24 @@ def invoke(folder, invoked, *, digest="", query="", late=False):
         headers = [(b"x-acs-content-sha256", digest.encode())] if digest else []
         request = make_request(b"POST", b"/x?" + query.encode(), headers, body=body)
         reply = Sent()
-        await made.invoke.handle_older(request, reply, "id", invoked, body_signed=bool(digest))
-        return reply
+        guard = Guard(request, reply, "id")
+        rest = made.handle_older(request, reply, guard, invoked, body_signed=bool(digest))
+        await finish(rest, reply)
+        assert (reply.underway is not None) is (free and not late)
+        return instance, reply
 
     return run_on_clock(main())
 
 
+@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("digest", ["", DIGEST])
 def test_a_function_is_found_in_its_service_whether_its_body_is_signed_or_not(
-    tmp_path, late, digest
+    tmp_path, late, digest, free
 ):
-    reply = invoke(tmp_path, Invoked("s", "f", ""), digest=digest, late=late)
-    assert reply.body == b"event"
+    instance, reply = invoke(tmp_path, Invoked("s", "f", ""), digest=digest, late=late, free=free)
+    assert (instance.payload, reply.body) == (b"event", b"out")
+    assert [function.name for function in instance.leased] == ["s$f"]
     assert reply.headers["x-fc-code-checksum"] == "12"
 
 
@@ -269,7 +258,8 @@ def test_a_body_that_is_not_the_signed_one_is_refused(tmp_path, late):
 
 
 def test_the_version_in_the_answer_is_that_of_the_service(tmp_path):
-    headers = invoke(tmp_path, Invoked("s", "f", "LATEST")).headers
+    _, reply = invoke(tmp_path, Invoked("s", "f", "LATEST"))
+    headers = reply.headers
     assert headers["x-fc-invocation-service-version"] == "LATEST"
     assert "x-fc-invocation-function-version" not in headers
 

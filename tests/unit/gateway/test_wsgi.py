@@ -40,14 +40,14 @@ def http_call(
         request=make_request(b"POST", asked or target, **settings),
         reply=Sent(),
         request_id="r",
+        guard=lambda rest: rest,
         door=door,
         function=FUNCTION,
         version=version_of(FUNCTION),
-        target=target,
-        headers=headers,
         want_log_tail=False,
         attachment=False,
     )
+    call.headers = headers
     return build_http_call(call)
 
 

@@ -3,21 +3,24 @@ import json
 import os
 import re
 import signal
+import socket
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from clock import run_on_clock, settle
 from fake_instances import make_function
 
 from anyfc.errors import BadResponse
-from anyfc.instance import lifecycle
-from anyfc.instance.lifecycle import InitializerFailed, Instance, State, collect, open_instance
+from anyfc.instance import lifecycle, opening
+from anyfc.instance.lifecycle import InitializerFailed, Instance, State, collect
+from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Spec
 from anyfc.model.function import Hook
 from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut
-from anyfc.runtime import builtin
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.custom import Custom, ServerPlan
+from anyfc.runtime.deadlines import Deadline
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, Answer
 from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.web.message import PeerLost
@@ -31,7 +34,7 @@ class FakeProcess:
     def __init__(self):
         loop = asyncio.get_running_loop()
         self.exited = loop.create_future()
-        self.channel = None
+        self.channel, self.other_end = socket.socketpair()
         self.log, self.output = os.pipe2(os.O_NONBLOCK)
         self.seen = []
         self.ignores = set()
@@ -63,24 +66,33 @@ class FakeChannel:
     """The other end of a process, answering from a script."""
 
     def __init__(self, process):
-        self._process = process
         self._closed = asyncio.Event()
         process.ended.append(self._closed.set)
+        self.transport = None
         self.asked = []
         self.script = {}  # kind → coroutine function that gives the answer
         self.silent = False
         self.pieces = []
 
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def connection_lost(self, error): ...
+
     def close(self):
         self._closed.set()
+        self.transport.abort()
 
     async def hello(self):
         if self.silent:
             await self._closed.wait()
             raise ChannelClosed
 
-    async def ask(self, kind, meta, event):
+    async def send_all(self, kind, meta, event):
         self.asked.append((kind, json.loads(meta)["request_id"], event))
+
+    async def answer(self):
+        kind, _, _ = self.asked[-1]
         answering = asyncio.ensure_future(self.script.get(kind, returned)())
         closed = asyncio.ensure_future(self._closed.wait())
         try:
@@ -92,10 +104,8 @@ class FakeChannel:
             answering.cancel()
             closed.cancel()
 
-    async def rest(self, answer):
-        yield answer.piece
-        for piece in self.pieces:
-            yield piece
+    async def next_piece(self):
+        return self.pieces.pop(0)
 
 
 async def returned():
@@ -129,9 +139,10 @@ class FakeSandbox:
 class FakeLogs:
     def __init__(self):
         self.lines = []
+        self.buffer = self
 
     def write(self, function, request_id, instance_id, lines):
-        self.lines += [f"{request_id} {bytes(line).decode()}" for line in lines]
+        self.lines += [f"{request_id.decode()} {line.decode()}" for line in lines]
 
 
 class World:
@@ -145,15 +156,7 @@ class World:
         self.channel = FakeChannel(self.process)
         self.logs = FakeLogs()
         self.born = 0
-
-        @asynccontextmanager
-        async def open_fake(end):
-            try:
-                yield self.channel
-            finally:
-                self.channel.close()
-
-        monkeypatch.setattr(builtin, "open_channel", open_fake)
+        monkeypatch.setattr(opening, "Channel", lambda: self.channel)
 
     @asynccontextmanager
     async def open(self, start_s=30.0):
@@ -181,7 +184,10 @@ class World:
                 yield instance
         finally:
             os.close(self.process.output)
+            self.process.channel.close()
+            self.process.other_end.close()
             assert self.sandbox.left
+            assert self.channel.transport is None or self.channel.transport.is_closing()
 
     def ends(self, line):
         """Whether the log ends with a line, which is a pattern."""
@@ -440,7 +446,7 @@ class FakeCustom(Custom):
 
     def __init__(self, process):
         self.process = process
-        self.forwarded = []
+        self.begun = []
         self.healthy = True
         self.plan = ServerPlan(port=9000, start_command="", head=b"")
         self._spoiled = False
@@ -448,9 +454,13 @@ class FakeCustom(Custom):
     async def greet(self):
         assert self.process.seen == []
 
-    async def forward(self, exchange, request_id, *, timeout_s, control_path=b""):
-        self.forwarded.append((request_id, timeout_s))
-        return await exchange(None, b"")
+    def begin(self, timeout_s, expire=None):
+        self.begun.append(Deadline(timeout_s, 0.0, expire))
+        return self.begun[-1]
+
+    async def forward(self, exchange, deadline):
+        assert deadline in self.begun
+        return await exchange()
 
     def peak_memory_mib(self):
         return 20.0
@@ -466,7 +476,7 @@ def serve(play, monkeypatch):
             async def open_dialogue(spec, process, network, output):
                 yield FakeCustom(process)
 
-            monkeypatch.setattr(lifecycle, "open_dialogue", open_dialogue)
+            monkeypatch.setattr(opening, "open_dialogue", open_dialogue)
             async with world.open() as instance:
                 await body(world, instance)
 
@@ -475,20 +485,55 @@ def serve(play, monkeypatch):
     return serve
 
 
+async def forward(instance, request_id, exchange, **settings):
+    """Make a web call."""
+    server = instance.server
+    deadline = server.begin(instance.spec.function.timeout_s)
+    running = instance.begin(request_id, **settings)
+    return running.end(await running.watch(server.forward(exchange, deadline)))
+
+
 def test_a_web_call_is_exchanged_with_the_server_in_its_time(serve):
     async def body(world, instance):
-        async def exchange(upstream, head):
+        async def exchange():
             world.process.print(b"serving\n")
             return Returned(body=b"")
 
-        report = await instance.forward("r1", exchange, want_log_tail=True)
+        report = await forward(instance, "r1", exchange, want_log_tail=True)
         assert report.result == Returned(body=b"")
         assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 0.0)
-        assert instance._dialogue.forwarded == [("r1", 3)]
         assert report.log_tail.startswith(b"FC Invoke Start RequestId: r1\nserving\nFC Invoke End")
         assert instance.usable
 
     serve(body)
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_in_the_log(serve):
+    async def body(world, instance):
+        running = instance.begin("r1")
+        running.abandon()
+        assert world.ends(
+            f"r1 FC Invoke End RequestId: r1, Error: Invocation canceled by client{COST}"
+        )
+        assert not instance.begin("r2").end(Returned(body=b"")).cold
+
+    serve(body)
+
+
+def test_the_dialogue_with_a_server_is_not_that_with_a_handler(play, serve):
+    async def handler(world):
+        async with world.open() as instance:
+            assert instance.builtin.ready
+            with pytest.raises(AssertionError):
+                _ = instance.server
+
+    async def server(world, instance):
+        assert instance.server.ready
+        with pytest.raises(AssertionError):
+            _ = instance.builtin
+
+    play(handler)
+    serve(server)
 
 
 def test_several_web_calls_may_be_under_way_in_one_instance(serve):
@@ -500,7 +545,7 @@ def test_several_web_calls_may_be_under_way_in_one_instance(serve):
             return Returned(body=b"")
 
         calls = [
-            asyncio.ensure_future(instance.forward(name, lambda _, __, n=name: exchange(n)))
+            asyncio.ensure_future(forward(instance, name, partial(exchange, name)))
             for name in gates
         ]
         await settle()
@@ -530,11 +575,11 @@ def test_several_web_calls_may_be_under_way_in_one_instance(serve):
 )
 def test_an_exchange_that_breaks_off_is_in_the_log_with_the_reason(serve, error, said):
     async def body(world, instance):
-        async def exchange(upstream, head):
+        async def exchange():
             raise error
 
         with pytest.raises(type(error)):
-            await instance.forward("r1", exchange)
+            await forward(instance, "r1", exchange)
         assert world.ends(f"r1 FC Invoke End RequestId: r1, Error: {said}{COST}")
 
     serve(body)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from anyfc.instance.buffer import FOLLOWER_BYTES
 from anyfc.instance.lines import ENTRY_BYTES, KIB, Entry
-from anyfc.instance.logs import FOLLOWER_BYTES, Logs, open_logs
+from anyfc.instance.logs import Logs, open_logs
 
 LIMIT_BYTES = 4096 * KIB
 DEADLINE_S = 10
@@ -253,12 +254,12 @@ def test_a_follower_that_is_dismissed_gets_what_was_written_before(tmp_path: Pat
         logs.write("f", "1-a", "c-1", [b"one"])
         async with asyncio.TaskGroup() as group:
             following = [group.create_task(messages(logs.follow("f"))) for _ in range(2)]
-            while len(logs._followers["f"]) < 2:  # noqa: ASYNC110 (nobody tells)
+            while len(logs.buffer._followers.get("f", [])) < 2:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0)
             logs.write("f", "1-a", "c-1", [b"two"])
             logs.dismiss_followers()
         assert [task.result() for task in following] == [[b"one", b"two"]] * 2
-        assert not logs._followers
+        assert not logs.buffer._followers
 
     with_logs(tmp_path, scenario)
 
@@ -272,7 +273,7 @@ def test_a_follower_that_is_cancelled_is_forgotten(tmp_path: Path) -> None:
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
-        assert not logs._followers
+        assert not logs.buffer._followers
 
     with_logs(tmp_path, scenario)
 

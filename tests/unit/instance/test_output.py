@@ -7,14 +7,14 @@ from anyfc.instance.lines import ENTRY_BYTES
 from anyfc.instance.output import DRAIN_BYTES, EARLY_LINES, Output
 
 
-class FakeLogs:
+class FakeBuffer:
     """Remembers what was written, by request."""
 
     def __init__(self):
         self.written = []
 
     def write(self, function, request_id, instance_id, lines):
-        assert (function, instance_id) == ("f", "c-1")
+        assert (function, instance_id) == ("f", b"c-1")
         self.written += [(request_id, bytes(line)) for line in lines]
 
     def of(self, request_id):
@@ -25,11 +25,11 @@ class Pipe:
     """The two ends of an instance's output."""
 
     def __init__(self):
-        self.logs = FakeLogs()
+        self.buffer = FakeBuffer()
         reader, self._writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(self._writer, False)
-        self.output = Output(reader, self.logs, "f", "c-1")
+        self.output = Output(reader, self.buffer, "f", "c-1")
 
     def print(self, text):
         rest = memoryview(text)
@@ -73,68 +73,70 @@ async def look():
 
 @scenario
 async def test_what_a_request_prints_stands_between_its_marks(pipe):
-    pipe.output.begin("r1", b"start r1", False)
+    pipe.output.begin(b"r1", b"start r1", False)
     pipe.print(b"one\ntwo\n")
-    pipe.output.end("r1", b"end r1")
-    assert pipe.logs.written == [("r1", text) for text in (b"start r1", b"one", b"two", b"end r1")]
+    pipe.output.end(b"r1", b"end r1")
+    assert pipe.buffer.written == [
+        (b"r1", text) for text in (b"start r1", b"one", b"two", b"end r1")
+    ]
 
 
 @scenario
 async def test_all_of_it_is_taken_in_at_the_end_of_the_request(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     lines = [b"%05d" % number for number in range(8000)]  # most of what a pipe holds
     pipe.print(b"\n".join(lines) + b"\n")
-    pipe.output.end("r1", b"end")
-    assert pipe.logs.of("r1") == [b"start", *lines, b"end"]
+    pipe.output.end(b"r1", b"end")
+    assert pipe.buffer.of(b"r1") == [b"start", *lines, b"end"]
 
 
 @scenario
 async def test_a_last_line_without_a_newline_belongs_to_its_request(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     pipe.print(b"no newline")
-    pipe.output.end("r1", b"end")
-    pipe.output.begin("r2", b"start", False)
+    pipe.output.end(b"r1", b"end")
+    pipe.output.begin(b"r2", b"start", False)
     pipe.print(b"other\n")
-    pipe.output.end("r2", b"end")
-    assert pipe.logs.of("r1") == [b"start", b"no newline", b"end"]
-    assert pipe.logs.of("r2") == [b"start", b"other", b"end"]
+    pipe.output.end(b"r2", b"end")
+    assert pipe.buffer.of(b"r1") == [b"start", b"no newline", b"end"]
+    assert pipe.buffer.of(b"r2") == [b"start", b"other", b"end"]
 
 
 @scenario
 async def test_lines_are_read_while_the_request_runs(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     pipe.print(b"one\nhalf")
     await look()
-    assert pipe.logs.of("r1") == [b"start", b"one"]
+    assert pipe.buffer.of(b"r1") == [b"start", b"one"]
     pipe.print(b" a line\n")
     await look()
-    assert pipe.logs.of("r1") == [b"start", b"one", b"half a line"]
+    assert pipe.buffer.of(b"r1") == [b"start", b"one", b"half a line"]
 
 
 @scenario
 async def test_what_is_printed_before_any_request_belongs_to_the_first(pipe):
     pipe.print(b"hello\n")
     await look()
-    assert pipe.logs.written == []
-    pipe.output.begin("r1", b"start", False)
-    assert pipe.logs.of("r1") == [b"hello", b"start"]
+    assert pipe.buffer.written == []
+    pipe.output.begin(b"r1", b"start", False)
+    assert pipe.buffer.of(b"r1") == [b"hello", b"start"]
 
 
 @scenario
 async def test_what_is_printed_before_any_request_is_bounded(pipe):
     pipe.print(b"line\n" * (EARLY_LINES + 100))
     await look()
-    pipe.output.begin("r1", b"start", False)
-    assert len(pipe.logs.of("r1")) == EARLY_LINES + 1
+    pipe.output.begin(b"r1", b"start", False)
+    assert len(pipe.buffer.of(b"r1")) == EARLY_LINES + 1
 
 
 @scenario
 async def test_what_is_printed_between_requests_belongs_to_the_one_before(pipe):
-    pipe.output.begin("r1", b"start", False)
-    pipe.output.end("r1", b"end")
+    pipe.output.begin(b"r1", b"start", False)
+    pipe.output.end(b"r1", b"end")
     pipe.print(b"late\n")
     await look()
-    assert pipe.logs.of("r1") == [b"start", b"end", b"late"]
+    assert pipe.buffer.of(b"r1") == [b"start", b"end", b"late"]
 
 
 def test_what_is_printed_without_any_request_is_kept_when_the_instance_goes():
@@ -142,7 +144,7 @@ def test_what_is_printed_without_any_request_is_kept_when_the_instance_goes():
         pipe = Pipe()
         pipe.print(b"hello\nand no more")
         pipe.close()
-        assert pipe.logs.of("") == [b"hello", b"and no more"]
+        assert pipe.buffer.of(b"") == [b"hello", b"and no more"]
 
     asyncio.run(main())
 
@@ -150,42 +152,42 @@ def test_what_is_printed_without_any_request_is_kept_when_the_instance_goes():
 def test_what_is_in_the_pipe_when_the_instance_goes_is_not_lost():
     async def main():
         pipe = Pipe()
-        pipe.output.begin("r1", b"start", False)
+        pipe.output.begin(b"r1", b"start", False)
         pipe.print(b"last words\nhalf a word")
         pipe.hang_up()
         pipe.close()
-        assert pipe.logs.of("r1") == [b"start", b"last words", b"half a word"]
+        assert pipe.buffer.of(b"r1") == [b"start", b"last words", b"half a word"]
 
     asyncio.run(main())
 
 
 @scenario
 async def test_a_pipe_whose_writers_are_gone_is_not_asked_again(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     pipe.print(b"last words\n")
     pipe.hang_up()
     await look()
-    assert pipe.logs.of("r1") == [b"start", b"last words"]
-    pipe.output.end("r1", b"end")
-    assert pipe.logs.of("r1")[-1] == b"end"
+    assert pipe.buffer.of(b"r1") == [b"start", b"last words"]
+    pipe.output.end(b"r1", b"end")
+    assert pipe.buffer.of(b"r1")[-1] == b"end"
 
 
 @scenario
 async def test_early_words_can_be_taken_to_explain_a_failed_start(pipe):
     pipe.print(b"Traceback\nImportError")
     assert pipe.output.early() == b"Traceback\nImportError"
-    assert pipe.logs.written == []
+    assert pipe.buffer.written == []
 
 
 @scenario
 async def test_a_line_that_never_ends_is_cut(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     for _ in range(ENTRY_BYTES // 1024 + 10):
         pipe.print(b"x" * 1024)
         await look()
     pipe.print(b"\nnext\n")
-    pipe.output.end("r1", b"end")
-    assert pipe.logs.of("r1") == [b"start", b"x" * ENTRY_BYTES, b"next", b"end"]
+    pipe.output.end(b"r1", b"end")
+    assert pipe.buffer.of(b"r1") == [b"start", b"x" * ENTRY_BYTES, b"next", b"end"]
 
 
 # --- several requests at once ---
@@ -193,53 +195,53 @@ async def test_a_line_that_never_ends_is_cut(pipe):
 
 @scenario
 async def test_each_of_several_requests_has_its_marks_and_what_is_printed_is_nobodys(pipe):
-    pipe.output.begin("r1", b"start r1", False)
+    pipe.output.begin(b"r1", b"start r1", False)
     pipe.print(b"of r1\n")
-    pipe.output.begin("r2", b"start r2", False)
+    pipe.output.begin(b"r2", b"start r2", False)
     pipe.print(b"of one of them\nor the other")
-    pipe.output.end("r1", b"end r1")
+    pipe.output.end(b"r1", b"end r1")
     pipe.print(b"of r2\n")
-    pipe.output.end("r2", b"end r2")
-    assert pipe.logs.of("r1") == [b"start r1", b"of r1", b"end r1"]
-    assert pipe.logs.of("r2") == [b"start r2", b"of r2", b"end r2"]
-    assert pipe.logs.of("") == [b"of one of them", b"or the other"]
+    pipe.output.end(b"r2", b"end r2")
+    assert pipe.buffer.of(b"r1") == [b"start r1", b"of r1", b"end r1"]
+    assert pipe.buffer.of(b"r2") == [b"start r2", b"of r2", b"end r2"]
+    assert pipe.buffer.of(b"") == [b"of one of them", b"or the other"]
 
 
 @scenario
 async def test_requests_may_end_in_any_order(pipe):
-    for name in ("r1", "r2", "r3"):
+    for name in (b"r1", b"r2", b"r3"):
         pipe.output.begin(name, b"start", False)
-    for name in ("r2", "r3", "r1"):
-        pipe.print(b"before the end of %b\n" % name.encode())
+    for name in (b"r2", b"r3", b"r1"):
+        pipe.print(b"before the end of %b\n" % name)
         pipe.output.end(name, b"end")
-    assert pipe.logs.of("") == [b"before the end of r2", b"before the end of r3"]
-    assert pipe.logs.of("r1") == [b"start", b"before the end of r1", b"end"]
-    assert pipe.logs.of("r2") == pipe.logs.of("r3") == [b"start", b"end"]
+    assert pipe.buffer.of(b"") == [b"before the end of r2", b"before the end of r3"]
+    assert pipe.buffer.of(b"r1") == [b"start", b"before the end of r1", b"end"]
+    assert pipe.buffer.of(b"r2") == pipe.buffer.of(b"r3") == [b"start", b"end"]
 
 
 @scenario
 async def test_after_several_requests_a_line_belongs_to_the_last_that_was_alone(pipe):
-    pipe.output.begin("r1", b"start", False)
-    pipe.output.begin("r2", b"start", False)
-    pipe.output.end("r1", b"end")
-    pipe.output.end("r2", b"end")
+    pipe.output.begin(b"r1", b"start", False)
+    pipe.output.begin(b"r2", b"start", False)
+    pipe.output.end(b"r1", b"end")
+    pipe.output.end(b"r2", b"end")
     pipe.print(b"late\n")
     await look()
-    assert pipe.logs.of("r2") == [b"start", b"end", b"late"]
-    pipe.output.begin("r3", b"start", False)
+    assert pipe.buffer.of(b"r2") == [b"start", b"end", b"late"]
+    pipe.output.begin(b"r3", b"start", False)
     pipe.print(b"of r3\n")
-    pipe.output.end("r3", b"end")
-    assert pipe.logs.of("r3") == [b"start", b"of r3", b"end"]
+    pipe.output.end(b"r3", b"end")
+    assert pipe.buffer.of(b"r3") == [b"start", b"of r3", b"end"]
 
 
 @scenario
 async def test_what_was_printed_before_the_first_of_several_requests_belongs_to_it(pipe):
     pipe.print(b"hello\n")
-    pipe.output.begin("r1", b"start", False)
-    pipe.output.begin("r2", b"start", False)
-    pipe.output.end("r1", b"end")
-    pipe.output.end("r2", b"end")
-    assert pipe.logs.of("r1") == [b"start", b"hello", b"end"]
+    pipe.output.begin(b"r1", b"start", False)
+    pipe.output.begin(b"r2", b"start", False)
+    pipe.output.end(b"r1", b"end")
+    pipe.output.end(b"r2", b"end")
+    assert pipe.buffer.of(b"r1") == [b"start", b"hello", b"end"]
 
 
 # --- the tail ---
@@ -247,42 +249,42 @@ async def test_what_was_printed_before_the_first_of_several_requests_belongs_to_
 
 @scenario
 async def test_the_tail_ends_with_the_summary_behind_an_empty_line(pipe):
-    pipe.output.begin("r1", b"start", True)
+    pipe.output.begin(b"r1", b"start", True)
     pipe.print(b"one\n")
-    pipe.output.end("r1", b"end")
+    pipe.output.end(b"r1", b"end")
     assert pipe.output.take_tail("summary") == b"start\none\nend\n\nsummary"
 
 
 @scenario
 async def test_the_tail_of_one_request_holds_nothing_of_another(pipe):
-    pipe.output.begin("r1", b"start r1", True)
+    pipe.output.begin(b"r1", b"start r1", True)
     pipe.print(b"one\n")
-    pipe.output.end("r1", b"end r1")
+    pipe.output.end(b"r1", b"end r1")
     pipe.output.take_tail("summary")
-    pipe.output.begin("r2", b"start r2", True)
-    pipe.output.end("r2", b"end r2")
+    pipe.output.begin(b"r2", b"start r2", True)
+    pipe.output.end(b"r2", b"end r2")
     assert pipe.output.take_tail("summary") == b"start r2\nend r2\n\nsummary"
 
 
 @scenario
 async def test_the_tail_is_the_last_4_kib_however_much_is_printed(pipe):
-    pipe.output.begin("r1", b"start", True)
+    pipe.output.begin(b"r1", b"start", True)
     for number in range(2000):
         pipe.print(b"line %04d\n" % number)
         if number % 100 == 0:
             await look()
-    pipe.output.end("r1", b"end")
+    pipe.output.end(b"r1", b"end")
     tail = pipe.output.take_tail("summary")
     assert len(tail) == 4096
     assert tail.endswith(b"line 1998\nline 1999\nend\n\nsummary")
-    assert len(pipe.logs.of("r1")) == 2002
+    assert len(pipe.buffer.of(b"r1")) == 2002
 
 
 @scenario
 async def test_nobody_who_did_not_ask_for_a_tail_gets_one(pipe):
-    pipe.output.begin("r1", b"start", False)
+    pipe.output.begin(b"r1", b"start", False)
     pipe.print(b"one\n")
-    pipe.output.end("r1", b"end")
+    pipe.output.end(b"r1", b"end")
     assert pipe.output.take_tail("summary") == b"\nsummary"
 
 
@@ -302,13 +304,13 @@ def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch):
             pipe.print(text)  # there is always more
             return text
 
-        pipe.output.begin("r1", b"start", False)
+        pipe.output.begin(b"r1", b"start", False)
         pipe.print(b"x" * 1023 + b"\n")
         monkeypatch.setattr("anyfc.instance.output.os.read", read)
-        pipe.output.end("r1", b"end")
+        pipe.output.end(b"r1", b"end")
         monkeypatch.undo()
         assert taken == DRAIN_BYTES
-        assert pipe.logs.of("r1")[-1] == b"end"
+        assert pipe.buffer.of(b"r1")[-1] == b"end"
         pipe.close()
 
     asyncio.run(main())
@@ -325,7 +327,7 @@ def test_closing_leaves_no_reader_on_the_loop(close_first):
         reader, writer = os.pipe()  # the same numbers again
         os.write(writer, b"not for us\n")
         await look()
-        assert pipe.logs.written == []
+        assert pipe.buffer.written == []
         os.close(reader)
         os.close(writer)
 

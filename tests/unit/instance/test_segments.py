@@ -14,7 +14,7 @@ LIMIT_BYTES = 512 * KIB
 
 
 def text(time_ms: int, *messages: bytes, request_id: str = "1-a") -> bytes:
-    return format_lines(time_ms, request_id, "c-1", messages)
+    return format_lines(b"%d\t%b\tc-1\t" % (time_ms, request_id.encode()), messages)
 
 
 def messages(

@@ -3,17 +3,15 @@
 import asyncio
 import json
 import signal
-import socket
-from contextlib import asynccontextmanager
+from contextlib import closing
 
 import pytest
 from clock import run_on_clock, settle
 
 from anyfc.model.invocation import Crashed, HttpCall, Raised, Returned, TimedOut
-from anyfc.runtime import builtin
-from anyfc.runtime.builtin import open_builtin
+from anyfc.runtime.builtin import Builtin, fits
 from anyfc.runtime.channel import ChannelClosed
-from anyfc.runtime.frame import INITIALIZE, INVOKE, WSGI, Answer
+from anyfc.runtime.frame import INITIALIZE, INVOKE, PIECE_BYTES, WSGI, Answer
 from anyfc.sandbox.zygote import SandboxFailed
 
 CALL = HttpCall(
@@ -28,8 +26,6 @@ CALL = HttpCall(
 
 
 class FakeProcess:
-    channel: socket.socket | None = None
-
     def __init__(self):
         self.exited = asyncio.get_running_loop().create_future()
         self.signals = []
@@ -45,14 +41,26 @@ class FakeChannel:
         self.asked = []
         self.answers = []
         self.pieces = []
-        self.closed = False
+        self.listener = None
 
     async def hello(self):
         await self._next()
 
-    async def ask(self, kind, meta, event):
+    def send(self, kind, meta, event, listener):
         self.asked.append((kind, json.loads(meta), event))
+        self.listener = listener
+
+    def ignore(self):
+        self.listener = None
+
+    async def send_all(self, kind, meta, event):
+        self.asked.append((kind, json.loads(meta), event))
+
+    async def answer(self):
         return await self._next()
+
+    def answer_nowait(self):
+        return self.answers.pop(0) if self.answers else None
 
     async def _next(self):
         if not self.answers:
@@ -62,29 +70,20 @@ class FakeChannel:
             raise answer
         return answer
 
-    async def rest(self, answer):
-        yield answer.piece
-        for piece in self.pieces:
-            yield piece
+    async def next_piece(self):
+        return self.pieces.pop(0)
 
 
 @pytest.fixture
-def play(monkeypatch):
+def play():
     """Run a test with a dialogue, its channel and its process, on a clock of its own."""
 
     def play(body):
         async def main():
             channel, process = FakeChannel(), FakeProcess()
-
-            @asynccontextmanager
-            async def opened(end):
-                yield channel
-                channel.closed = True
-
-            monkeypatch.setattr(builtin, "open_channel", opened)
-            async with open_builtin(process, start_s=5, early=lambda: b"early words") as dialogue:
+            builtin = Builtin(process, channel, start_s=5, early=lambda: b"early words")
+            with closing(builtin) as dialogue:
                 await body(dialogue, channel, process)
-            assert channel.closed
 
         run_on_clock(main())
 
@@ -178,6 +177,22 @@ def test_a_process_that_ends_in_its_time_has_crashed_and_later_it_timed_out(play
     play(body)
 
 
+def test_the_time_of_a_request_does_not_go_on_while_its_process_ends(play):
+    async def body(dialogue, channel, process):
+        channel.answers = [ChannelClosed()]
+        assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
+        assert process.signals == [signal.SIGKILL]
+
+        async def refuse(kind, meta, event):
+            raise ChannelClosed
+
+        channel.send_all = refuse
+        assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
+        assert signal.SIGTERM not in process.signals
+
+    play(body)
+
+
 def test_a_process_says_hello_or_is_none(play):
     async def body(dialogue, channel, process):
         channel.answers = [None]
@@ -188,5 +203,110 @@ def test_a_process_says_hello_or_is_none(play):
         channel.answers = [ChannelClosed()]
         with pytest.raises(SandboxFailed, match="status 70 at once: early words"):
             await dialogue.greet()
+
+    play(body)
+
+
+# --- without waiting ---
+
+
+def send(dialogue, listener=lambda: None):
+    dialogue.send(INVOKE, "r1", b"in", timeout_s=3, listener=listener)
+
+
+@pytest.mark.parametrize(
+    ("event", "short"),
+    [(b"", True), (bytes(PIECE_BYTES), True), (bytes(PIECE_BYTES + 1), False), (object(), False)],
+)
+def test_an_event_of_one_frame_can_be_sent_without_waiting(event, short):
+    assert fits(event) is short
+
+
+@pytest.mark.parametrize("returned", [True, False])
+def test_what_came_of_a_request_can_be_taken_when_it_is_here(play, returned):
+    async def body(dialogue, channel, process):
+        def listener():
+            raise AssertionError("it is the channel that calls it")
+
+        send(dialogue, listener)
+        assert channel.asked == [(INVOKE, {"request_id": "r1"}, b"in")]
+        assert channel.listener is listener
+        assert dialogue.take() is None
+        assert not dialogue.ready
+        channel.answers = [small(returned=returned)]
+        assert dialogue.take() == (Returned if returned else Raised)(body=b"ok")
+        assert dialogue.ready
+        assert dialogue.peak_memory_mib() == 20
+        await asyncio.sleep(100)
+        assert process.signals == []
+
+    play(body)
+
+
+def test_a_long_answer_is_taken_when_it_has_begun_and_its_reader_has_all_the_time(play):
+    async def body(dialogue, channel, process):
+        send(dialogue)
+        channel.answers = [Answer(True, 6, 1024, b"one")]
+        channel.pieces = [b"two"]
+        result = dialogue.take()
+        assert result.body.size_bytes == 6
+        assert not dialogue.ready
+        await asyncio.sleep(100)
+        assert process.signals == []
+        assert b"".join([piece async for piece in result.body]) == b"onetwo"
+        assert dialogue.ready
+
+    play(body)
+
+
+def test_an_answer_that_is_longer_than_it_said_is_not_read(play):
+    async def body(dialogue, channel, process):
+        channel.answers = [Answer(True, 4, 1024, b"one")]
+        channel.pieces = [b"two"]
+        result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        with pytest.raises(ChannelClosed):
+            _ = [piece async for piece in result.body]
+        assert not dialogue.ready
+
+    play(body)
+
+
+def test_what_was_sent_without_waiting_can_be_waited_for(play):
+    async def body(dialogue, channel, process):
+        send(dialogue)
+        channel.answers = [small()]
+        assert await dialogue.wait(3) == Returned(body=b"ok")
+        assert dialogue.ready
+        process.exited.set_result(7)
+        send(dialogue)
+        channel.answers = [ChannelClosed()]
+        assert await dialogue.wait(3) == Crashed(status=7)
+
+    play(body)
+
+
+def test_what_was_sent_without_waiting_has_its_time_and_an_answer_is_then_too_late(play):
+    async def body(dialogue, channel, process):
+        send(dialogue)
+        await asyncio.sleep(2.9)
+        assert process.signals == []
+        await asyncio.sleep(0.2)
+        assert process.signals == [signal.SIGTERM]
+        channel.answers = [small()]
+        assert dialogue.take() is None
+        process.exited.set_result(-15)
+        assert await dialogue.wait(3) == TimedOut(timeout_s=3)
+
+    play(body)
+
+
+def test_an_abandoned_request_has_no_listener_and_no_alarm_and_its_instance_is_not_ready(play):
+    async def body(dialogue, channel, process):
+        send(dialogue)
+        dialogue.abandon()
+        assert channel.listener is None
+        await asyncio.sleep(100)
+        assert process.signals == []
+        assert not dialogue.ready
 
     play(body)

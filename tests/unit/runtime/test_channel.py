@@ -3,6 +3,8 @@
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from clock import run_on_clock, settle
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport import FakeTransport
 
+from anyfc.runtime.builtin import Stream
 from anyfc.runtime.channel import PIECES_AHEAD, Channel, ChannelClosed
 from anyfc.runtime.frame import (
     DATA,
@@ -18,6 +21,7 @@ from anyfc.runtime.frame import (
     PIECE_BYTES,
     RAISED,
     RETURNED,
+    Answer,
     FrameReader,
     encode_data,
 )
@@ -40,6 +44,16 @@ def play(test: Callable[[Channel, FakeTransport], Awaitable[None]]) -> None:
     run_on_clock(main())
 
 
+async def ask(channel: Channel, event: Any = b"") -> Answer:
+    await channel.send_all(INVOKE, b"{}", event)
+    return await channel.answer()
+
+
+async def collect(channel: Channel, got: Answer) -> bytes:
+    reader: Any = SimpleNamespace(answering=True)
+    return b"".join([piece async for piece in Stream(reader, channel, got)])
+
+
 async def closed(waiting: Awaitable[object]) -> None:
     with pytest.raises(ChannelClosed):
         await waiting
@@ -59,7 +73,7 @@ def test_an_instance_says_hello():
 def test_a_small_request_is_one_frame_and_its_answer_another(kind):
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(answer(b"out", kind=kind))
-        got = await channel.ask(INVOKE, b"{}", b"in")
+        got = await ask(channel, b"in")
         assert (got.returned, got.piece, got.peak_memory_kib) == (kind == RETURNED, b"out", 7)
         assert bytes(transport.written) == encode(INVOKE, struct.pack("!QI", 2, 2) + b"{}in")
 
@@ -85,7 +99,7 @@ def test_a_large_event_is_sent_in_pieces(event):
 
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(answer(b"ok"))
-        await channel.ask(INVOKE, b"{}", event)
+        await ask(channel, event)
         (kind, first), *rest = FrameReader().feed(bytes(transport.written))
         assert kind == INVOKE
         assert struct.unpack_from("!QI", first) == (len(content), 2)
@@ -101,7 +115,7 @@ def test_an_instance_that_does_not_read_makes_the_sender_wait():
         transport.full = True
         async with asyncio.TaskGroup() as group:
             event = Pieces(*[bytes(1000)] * 10)
-            group.create_task(channel.ask(INVOKE, b"{}", event))
+            group.create_task(ask(channel, event))
             await settle()
             assert len(transport.written) < 1000
             transport.drain()
@@ -117,10 +131,10 @@ def test_an_instance_that_dies_is_noticed_at_once(full):
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.full = full
         async with asyncio.TaskGroup() as group:
-            group.create_task(closed(channel.ask(INVOKE, b"{}", Pieces(b"a", b"b"))))
+            group.create_task(closed(ask(channel, Pieces(b"a", b"b"))))
             await settle()
             transport.lose()
-        await closed(channel.ask(INVOKE, b"{}", b""))
+        await closed(ask(channel))
         await closed(channel.hello())
 
     play(test)
@@ -138,14 +152,13 @@ def test_an_instance_that_dies_is_noticed_at_once(full):
 def test_what_is_no_answer_closes_the_channel(wire):
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(wire)
-        await closed(channel.ask(INVOKE, b"{}", b""))
+        await closed(ask(channel))
 
     play(test)
 
 
-async def collect(channel: Channel) -> bytes:
-    got = await channel.ask(INVOKE, b"{}", b"")
-    return b"".join([piece async for piece in channel.rest(got)])
+async def ask_and_collect(channel: Channel) -> bytes:
+    return await collect(channel, await ask(channel))
 
 
 @settings(max_examples=50, deadline=None)
@@ -156,7 +169,7 @@ def test_a_large_answer_arrives_in_pieces_as_it_was_sent(pieces, cuts):
 
     async def test(channel: Channel, transport: FakeTransport) -> None:
         async with asyncio.TaskGroup() as group:
-            collecting = group.create_task(collect(channel))
+            collecting = group.create_task(ask_and_collect(channel))
             rest = wire
             for size in cuts:
                 transport.deliver(rest[:size])
@@ -180,7 +193,7 @@ def test_a_large_answer_arrives_in_pieces_as_it_was_sent(pieces, cuts):
 def test_a_large_answer_that_is_not_as_it_said_closes_the_channel(wire):
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(wire)
-        await closed(collect(channel))
+        await closed(ask_and_collect(channel))
 
     play(test)
 
@@ -189,7 +202,7 @@ def test_a_large_answer_that_breaks_off_is_noticed():
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(answer(b"a", size_bytes=3) + encode_data(b"b"))
         transport.deliver_eof()
-        await closed(collect(channel))
+        await closed(ask_and_collect(channel))
 
     play(test)
 
@@ -198,11 +211,107 @@ def test_an_answer_that_is_not_read_makes_the_instance_wait():
     async def test(channel: Channel, transport: FakeTransport) -> None:
         count = 3 * PIECES_AHEAD
         transport.deliver(answer(b"a", size_bytes=count + 1))
-        got = await channel.ask(INVOKE, b"{}", b"")
+        got = await ask(channel)
         for _ in range(count):
             transport.deliver(encode_data(b"b"))
         assert not transport.reading
-        assert b"".join([piece async for piece in channel.rest(got)]) == b"a" + b"b" * count
+        assert await collect(channel, got) == b"a" + b"b" * count
         assert transport.reading
+
+    play(test)
+
+
+# --- without waiting ---
+
+
+def send(channel: Channel) -> list[bool]:
+    """Send a request, and return what grows by an item whenever its listener is called."""
+    calls: list[bool] = []
+    channel.send(INVOKE, b"{}", b"in", lambda: calls.append(True))
+    return calls
+
+
+def test_a_listener_is_told_once_that_an_answer_has_begun():
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        calls = send(channel)
+        assert bytes(transport.written) == encode(INVOKE, struct.pack("!QI", 2, 2) + b"{}in")
+        wire = answer(b"out", size_bytes=4)
+        transport.deliver(wire[:-1])
+        assert calls == []
+        transport.deliver(wire[-1:])
+        assert len(calls) == 1
+        transport.deliver(encode_data(b"!"))
+        transport.lose()
+        await settle()
+        assert len(calls) == 1
+        got = channel.answer_nowait()
+        assert got is not None
+        assert await collect(channel, got) == b"out!"
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    "end", [FakeTransport.lose, FakeTransport.deliver_eof, lambda t: t.deliver(DATA + b"\xff" * 4)]
+)
+def test_a_listener_is_told_once_that_no_answer_will_come(end):
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        calls = send(channel)
+        end(transport)
+        await settle()
+        channel.close()
+        await settle()
+        assert len(calls) == 1
+        assert channel.answer_nowait() is None
+        await closed(channel.answer())
+
+    play(test)
+
+
+def test_a_listener_of_a_channel_that_is_closed_already_is_told_and_not_before_it_can_listen():
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        transport.lose()
+        calls = send(channel)
+        assert calls == []
+        await settle()
+        assert len(calls) == 1
+        await closed(channel.answer())
+
+    play(test)
+
+
+def test_a_listener_is_told_of_a_frame_that_came_before_it_was_asked_for():
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        transport.deliver(encode(DATA))
+        calls = send(channel)
+        await settle()
+        assert len(calls) == 1
+        assert channel.answer_nowait() is None
+        await closed(channel.answer())
+
+    play(test)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_who_is_ignored_is_not_told_anything(early):
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        if early:
+            transport.deliver(answer(b"out"))
+        calls = send(channel)
+        channel.ignore()
+        transport.deliver(answer(b"out"))
+        transport.lose()
+        await settle()
+        assert calls == []
+
+    play(test)
+
+
+def test_an_answer_that_is_not_here_is_none_and_can_be_waited_for():
+    async def test(channel: Channel, transport: FakeTransport) -> None:
+        send(channel)
+        assert channel.answer_nowait() is None
+        asyncio.get_running_loop().call_later(1, transport.deliver, answer(b"out"))
+        assert (await channel.answer()).piece == b"out"
 
     play(test)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
+from contextlib import closing, suppress
 
 import pytest
 from clock import run_on_clock, settle
@@ -15,11 +15,13 @@ from anyfc.runtime import custom
 from anyfc.runtime.custom import (
     ANSWER_BYTES,
     TUNNELLED,
+    WEB_CALL,
+    Custom,
     ServerPlan,
     explain_exit,
-    open_custom,
 )
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
+from anyfc.web.outgoing import Outgoing
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHECK = HealthCheck(path="/health?full", timeout_s=2)
@@ -89,27 +91,25 @@ class World:
     def over(self, take_connection):
         """As `over_socket`, for these sockets."""
 
-        async def connect(factory):
+        async def connect(exchange):
             await take_connection()
-            exchange = factory()
             self.peers.append(Peer(exchange, self.answers))
-            return exchange
 
         return connect
 
-    @asynccontextmanager
-    async def dialogue(self, **settings):
+    def dialogue(self, **settings):
         plan = {"port": 9000, "start_command": "python3 server.py", "head": b"x-fc-region: r\r\n"}
-        async with open_custom(
-            self.process,
-            ServerPlan(**plan | settings),
-            self.connect,
-            host="10.0.0.1",
-            start_s=5,
-            early=lambda: self.said,
-            spool_folder=self.folder,
-        ) as dialogue:
-            yield dialogue
+        return closing(
+            Custom(
+                self.process,
+                ServerPlan(**plan | settings),
+                self.connect,
+                host="10.0.0.1",
+                start_s=5,
+                early=lambda: self.said,
+                spool_folder=self.folder,
+            )
+        )
 
     @property
     def written(self):
@@ -141,7 +141,7 @@ def test_a_server_is_there_when_its_port_accepts_and_is_not_asked_anything(play)
     async def body(world):
         world.open = False
         asyncio.get_running_loop().call_later(3, setattr, world, "open", True)
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             began = now()
             await dialogue.greet()
             assert 3 <= now() - began <= 3.1
@@ -156,7 +156,7 @@ def test_a_server_is_there_when_its_port_accepts_and_is_not_asked_anything(play)
 def test_the_connection_that_found_the_port_open_carries_the_first_request(play):
     async def body(world):
         world.answers = [OK]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             await dialogue.greet()
             assert await dialogue.ask(INVOKE, "r1", timeout_s=3) == Returned(body=b"ok")
             assert (world.attempts, world.sockets[0].closed) == (1, False)
@@ -168,7 +168,7 @@ def test_a_port_that_stays_closed_is_said_with_what_was_printed(play):
     async def body(world):
         world.open = False
         world.said = b"listening on 8080\n"
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             began = now()
             with pytest.raises(FunctionNotStarted) as caught:
                 await dialogue.greet()
@@ -186,7 +186,7 @@ def test_a_process_that_ends_before_it_listens_is_said_at_once(play):
         world.open = False
         world.said = b"no module named flask"
         asyncio.get_running_loop().call_later(1, world.process.exited.set_result, 1)
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             began = now()
             with pytest.raises(CAExited) as caught:
                 await dialogue.greet()
@@ -204,9 +204,8 @@ def test_only_the_end_of_what_was_printed_is_said(play):
         world.open = False
         world.said = b"x" * 10_000 + b"the end"
         world.process.exited.set_result(2)
-        async with world.dialogue() as dialogue:
-            with pytest.raises(CAExited) as caught:
-                await dialogue.greet()
+        with world.dialogue() as dialogue, pytest.raises(CAExited) as caught:
+            await dialogue.greet()
         assert str(caught.value).partition("Logs:")[2] == "x" * (4096 - 7) + "the end"
 
     play(body)
@@ -233,7 +232,7 @@ def test_an_exit_code_is_put_into_the_words_of_the_error_with_its_number(status,
 def test_an_event_is_posted_with_what_every_request_says(play, event):
     async def body(world):
         world.answers = [OK]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             await dialogue.ask(INVOKE, "r1", event, timeout_s=3)
         assert world.written == (
             b"POST /invoke HTTP/1.1\r\n"
@@ -259,7 +258,7 @@ def test_an_event_is_posted_with_what_every_request_says(play, event):
 def test_a_hook_is_a_request_without_a_body(play, kind, line, length):
     async def body(world):
         world.answers = [OK]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.ask(kind, "r1", timeout_s=3) == Returned(body=b"")
         assert world.written == (
             b"%b HTTP/1.1\r\nx-fc-request-id: r1\r\nx-fc-control-path: %b\r\nx-fc-region: r\r\n"
@@ -278,7 +277,7 @@ class Pieces:
 
 def test_a_large_event_is_sent_in_pieces(play):
     async def body(world):
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             asking = asyncio.ensure_future(dialogue.ask(INVOKE, "r1", Pieces(), timeout_s=3))
             await settle()
             assert world.written.endswith(b"content-length: 6\r\n\r\nonetwo")
@@ -292,7 +291,7 @@ def test_a_large_event_is_sent_in_pieces(play):
 def test_of_the_answer_to_an_event_only_the_body_counts(play, status):
     async def body(world):
         world.answers = [response(status, b"own words", b"author: me")]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Returned(body=b"own words")
             assert dialogue.ready
 
@@ -305,7 +304,7 @@ def test_of_the_answer_to_an_event_only_the_body_counts(play, status):
 def test_a_server_may_say_that_it_failed(play, value, is_failure):
     async def body(world):
         world.answers = [response(200, b"words", b"X-Fc-Status: " + value)]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             result = await dialogue.ask(INVOKE, "r", timeout_s=3)
         failed = Raised(body=b"words", error_type="InvocationError")
         assert result == (failed if is_failure else Returned(body=b"words"))
@@ -317,7 +316,7 @@ def test_a_server_may_say_that_it_failed(play, value, is_failure):
 def test_a_hook_has_succeeded_when_its_status_says_so(play, status):
     async def body(world):
         world.answers = [response(status, b"")]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.ask(INITIALIZE, "r", timeout_s=3) == Returned(body=b"")
 
     play(body)
@@ -327,7 +326,7 @@ def test_a_hook_has_succeeded_when_its_status_says_so(play, status):
 def test_a_hook_with_any_other_status_has_failed(play, status):
     async def body(world):
         world.answers = [response(status, b"{}")]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             result = await dialogue.ask(INITIALIZE, "r", timeout_s=3)
         assert json.loads(result.body) == {
             "errorMessage": f"the server answered /initialize with status {status}",
@@ -341,7 +340,7 @@ def test_a_large_answer_is_kept_outside_of_memory_and_outlives_its_connection(pl
     async def body(world):
         content = bytes(range(256)) * 4096
         world.answers = [response(200, content)]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             result = await dialogue.ask(INVOKE, "r", timeout_s=3)
             assert dialogue.ready
         assert result.body.size_bytes == len(content)
@@ -353,7 +352,7 @@ def test_a_large_answer_is_kept_outside_of_memory_and_outlives_its_connection(pl
 def test_an_answer_above_the_limit_is_a_failure_of_the_function(play):
     async def body(world):
         world.answers = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (ANSWER_BYTES + 1)]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             result = await dialogue.ask(INVOKE, "r", timeout_s=3)
         assert json.loads(result.body)["errorType"] == "ResponseTooLarge"
 
@@ -363,7 +362,7 @@ def test_an_answer_above_the_limit_is_a_failure_of_the_function(play):
 def test_connections_are_used_again(play):
     async def body(world):
         world.answers = [OK, OK]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             await dialogue.ask(INVOKE, "r1", timeout_s=3)
             await dialogue.ask(INVOKE, "r2", timeout_s=3)
         assert len(world.peers) == 1
@@ -375,7 +374,7 @@ def test_connections_are_used_again(play):
 def test_no_connection_outlasts_a_freeze(play):
     async def body(world):
         world.answers = [OK, OK]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             await dialogue.ask(INVOKE, "r1", b"", timeout_s=3)
             dialogue.before_freeze()
             assert world.peers[0].is_closing()
@@ -387,7 +386,7 @@ def test_no_connection_outlasts_a_freeze(play):
 
 def test_several_requests_may_be_under_way(play):
     async def body(world):
-        async with world.dialogue(concurrency=2) as dialogue:
+        with world.dialogue(concurrency=2) as dialogue:
             asked = [
                 asyncio.ensure_future(dialogue.ask(INVOKE, f"r{n}", timeout_s=3)) for n in "12"
             ]
@@ -404,17 +403,21 @@ def test_several_requests_may_be_under_way(play):
 
 def test_what_is_exchanged_for_somebody_else_says_so(play):
     async def body(world):
-        async with world.dialogue() as dialogue:
-            seen = []
+        with world.dialogue() as dialogue:
+            world.answers = [OK]
 
-            async def exchange(upstream, head):
-                seen.append(head)
-                return Returned(body=b"")
+            async def exchange():
+                head = dialogue.plan.request_head("r1", WEB_CALL)
+                asked = dialogue.upstream.ask(b"GET", b"/a", (), Outgoing(b""), head=head)
+                async with asked as answer:
+                    return Returned(body=await answer.body.read())
 
-            assert await dialogue.forward(exchange, "r1", timeout_s=3) == Returned(body=b"")
-            assert seen == [
-                b"x-fc-request-id: r1\r\nx-fc-control-path: /http-invoke\r\nx-fc-region: r\r\n"
-            ]
+            deadline = dialogue.begin(3)
+            assert await dialogue.forward(exchange, deadline) == Returned(body=b"ok")
+            assert world.written == (
+                b"GET /a HTTP/1.1\r\nx-fc-request-id: r1\r\n"
+                b"x-fc-control-path: /http-invoke\r\nx-fc-region: r\r\n\r\n"
+            )
 
     play(body)
 
@@ -424,7 +427,7 @@ def test_what_is_exchanged_for_somebody_else_says_so(play):
 
 def test_a_request_has_its_time_and_its_instance_is_not_used_again(play):
     async def body(world):
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             began = now()
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == TimedOut(timeout_s=3)
             assert now() - began == 3
@@ -437,7 +440,7 @@ def test_a_request_has_its_time_and_its_instance_is_not_used_again(play):
 @pytest.mark.parametrize("answers", [True, False])
 def test_one_slow_request_of_several_ends_the_instance_only_if_its_port_is_closed(play, answers):
     async def body(world):
-        async with world.dialogue(concurrency=2) as dialogue:
+        with world.dialogue(concurrency=2) as dialogue:
             asyncio.get_running_loop().call_later(1, setattr, world, "open", answers)
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == TimedOut(timeout_s=3)
             assert dialogue.ready is answers
@@ -452,7 +455,7 @@ def test_one_slow_request_of_several_ends_the_instance_only_if_its_port_is_close
 )
 def test_a_caller_who_hangs_up_spoils_an_instance_that_nobody_vouches_for(play, settings, ready):
     async def body(world):
-        async with world.dialogue(**settings) as dialogue:
+        with world.dialogue(**settings) as dialogue:
             asking = asyncio.ensure_future(dialogue.ask(INVOKE, "r", timeout_s=3))
             await settle()
             asking.cancel()
@@ -461,6 +464,91 @@ def test_a_caller_who_hangs_up_spoils_an_instance_that_nobody_vouches_for(play, 
             assert asking.cancelled()
             assert world.peers[0].aborted
             assert dialogue.ready is ready
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ready"),
+    [({}, False), ({"health_check": CHECK}, True), ({"concurrency": 2}, True)],
+)
+def test_so_does_one_who_hangs_up_while_no_task_waits(play, settings, ready):
+    async def body(world):
+        with world.dialogue(**settings) as dialogue:
+            called = []
+            deadline = dialogue.begin(3, lambda: called.append(True))
+            dialogue.abandon(deadline)
+            assert dialogue.ready is ready
+            await asyncio.sleep(60)
+            assert (called, deadline.expire) == ([], None)
+
+    play(body)
+
+
+def test_the_time_of_a_request_runs_from_its_beginning_until_its_end(play):
+    async def body(world):
+        with world.dialogue() as dialogue:
+            began, called = now(), []
+            ended, late = (dialogue.begin(3, lambda: called.append(now())) for _ in range(2))
+            await asyncio.sleep(2)
+            dialogue.end(ended)
+            await asyncio.sleep(60)
+            assert called == [began + 3]
+            assert (ended.expired, late.expired, dialogue.ready) == (False, True, True)
+
+    play(body)
+
+
+@pytest.mark.parametrize("seconds_before", [0, 2])
+def test_what_is_left_of_the_time_is_for_who_waits(play, seconds_before):
+    async def body(world):
+        with world.dialogue() as dialogue:
+            began, called = now(), []
+            deadline = dialogue.begin(3, lambda: called.append(True))
+            await asyncio.sleep(seconds_before)
+            result = await dialogue.forward(asyncio.Event().wait, deadline)
+            assert result == TimedOut(timeout_s=3)
+            assert now() == began + 3
+            assert asyncio.current_task().cancelling() == 0
+            assert (called, deadline.expire) == ([], None)
+            assert not dialogue.ready
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("settings", "answers", "ready"),
+    [({}, True, False), ({"concurrency": 2}, True, True), ({"concurrency": 2}, False, False)],
+)
+def test_what_is_forwarded_too_late_is_not_exchanged(play, settings, answers, ready):
+    async def body(world):
+        async def exchange():
+            raise AssertionError("its time is over")
+
+        with world.dialogue(**settings) as dialogue:
+            called = []
+            deadline = dialogue.begin(3, lambda: called.append(True))
+            world.open = answers
+            await asyncio.sleep(4)
+            assert await dialogue.forward(exchange, deadline) == TimedOut(timeout_s=3)
+            assert (called, deadline.expire) == ([True], None)
+            assert dialogue.ready is ready
+
+    play(body)
+
+
+@pytest.mark.parametrize("cancelled_after_s", [1, 3])
+def test_a_cancellation_that_is_not_ours_is_passed_on(play, cancelled_after_s):
+    async def body(world):
+        with world.dialogue() as dialogue:
+            deadline = dialogue.begin(3)
+            forwarding = dialogue.forward(asyncio.Event().wait, deadline)
+            waiting = asyncio.ensure_future(forwarding)
+            asyncio.get_running_loop().call_later(cancelled_after_s, waiting.cancel)
+            await asyncio.wait((waiting,))
+            assert waiting.cancelled()
+            assert deadline.expired is (cancelled_after_s == 3)
+            assert not dialogue.ready
 
     play(body)
 
@@ -477,7 +565,7 @@ def test_a_connection_that_ends_early_is_a_crash_with_the_status_if_there_is_one
         loop = asyncio.get_running_loop()
         if status is not None:
             loop.call_later(0.1, world.process.exited.set_result, status)
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             asking = asyncio.ensure_future(dialogue.ask(INVOKE, "r", timeout_s=3))
             await settle()
             world.peers[0].lose()
@@ -489,7 +577,7 @@ def test_a_connection_that_ends_early_is_a_crash_with_the_status_if_there_is_one
 def test_a_port_that_is_closed_later_is_a_crash_and_the_end_of_the_instance(play):
     async def body(world):
         world.open = False
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
             assert not dialogue.ready
 
@@ -499,7 +587,7 @@ def test_a_port_that_is_closed_later_is_a_crash_and_the_end_of_the_instance(play
 def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
     async def body(world):
         world.answers = [b""]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
             assert dialogue.ready
             assert all(socket.closed for socket in world.sockets[1:])
@@ -512,14 +600,14 @@ def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
 )
 def test_a_tunnel_may_end_because_the_process_has(play, status, result):
     async def body(world):
-        async def exchange(upstream, head):
+        async def exchange():
             if status is not None:
                 world.open = False
                 asyncio.get_running_loop().call_later(0.1, world.process.exited.set_result, status)
             return TUNNELLED
 
-        async with world.dialogue() as dialogue:
-            assert await dialogue.forward(exchange, "r", timeout_s=3) == result
+        with world.dialogue() as dialogue:
+            assert await dialogue.forward(exchange, dialogue.begin(3)) == result
 
     play(body)
 
@@ -528,9 +616,11 @@ def test_a_tunnel_may_end_because_the_process_has(play, status, result):
 def test_a_server_that_does_not_speak_http_is_a_bad_response(play, answer):
     async def body(world):
         world.answers = [answer]
-        async with world.dialogue() as dialogue:
-            with pytest.raises(BadResponse, match="cannot be understood"):
-                await dialogue.ask(INVOKE, "r", timeout_s=3)
+        with (
+            world.dialogue() as dialogue,
+            pytest.raises(BadResponse, match="cannot be understood"),
+        ):
+            await dialogue.ask(INVOKE, "r", timeout_s=3)
 
     play(body)
 
@@ -538,7 +628,7 @@ def test_a_server_that_does_not_speak_http_is_a_bad_response(play, answer):
 def test_a_hook_of_a_server_that_does_not_speak_http_has_failed(play):
     async def body(world):
         world.answers = [b"SSH-2.0-OpenSSH\r\n"]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             result = await dialogue.ask(PRE_STOP, "r", timeout_s=3)
             assert json.loads(result.body)["errorType"] == "BadResponse"
 
@@ -548,7 +638,7 @@ def test_a_hook_of_a_server_that_does_not_speak_http_has_failed(play):
 def test_a_connection_that_was_closed_meanwhile_fails_an_event_and_not_a_probe(play):
     async def body(world):
         world.answers = [OK, b""]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             await dialogue.ask(INVOKE, "r1", timeout_s=3)
             assert await dialogue.ask(INVOKE, "r2", timeout_s=3) == Crashed(status=None)
             world.answers += [OK, b"", response(204, b"")]
@@ -564,7 +654,7 @@ def test_a_connection_that_was_closed_meanwhile_fails_an_event_and_not_a_probe(p
 def test_a_probe_gives_the_status_of_its_path(play):
     async def body(world):
         world.answers = [response(500, b"ill")]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             assert await dialogue.probe(CHECK) == 500
         assert world.written == b"GET /health?full HTTP/1.1\r\nhost: 10.0.0.1\r\n\r\n"
 
@@ -575,7 +665,7 @@ def test_a_probe_gives_the_status_of_its_path(play):
 def test_a_probe_that_is_not_answered_is_a_zero(play, answer):
     async def body(world):
         world.answers = [answer]
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             began = now()
             assert await dialogue.probe(CHECK) == 0
             assert now() - began <= 2
@@ -586,7 +676,7 @@ def test_a_probe_that_is_not_answered_is_a_zero(play, answer):
 
 def test_an_instance_that_is_unwell_takes_no_requests(play):
     async def body(world):
-        async with world.dialogue() as dialogue:
+        with world.dialogue() as dialogue:
             dialogue.healthy = False
             assert not dialogue.ready
 

@@ -11,9 +11,11 @@ from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.function import Code
 from anyfc.model.invocation import InitializationFailed
 from anyfc.sandbox.zygote import SandboxFailed
-from anyfc.scheduler.lease import open_scheduler
+from anyfc.scheduler.lease import Turn
+from anyfc.scheduler.opening import open_scheduler
 
 F, G = make_function("f"), make_function("g")
+WIDE = make_function("f", instance_concurrency=2)
 FAILURE = InitializationFailed(body=b'{"errorMessage": "no"}')
 
 
@@ -39,9 +41,13 @@ class Caller:
         await asyncio.wait([self.task])
 
 
+def ask(scheduler, function=F):
+    return scheduler.lease(function, version_of(function))
+
+
 async def call(scheduler, function=F):
     """Lease an instance for a moment."""
-    async with scheduler.lease(function, version_of(function)) as instance:
+    async with ask(scheduler, function) as instance:
         return instance
 
 
@@ -156,6 +162,184 @@ async def test_a_start_whose_caller_hangs_up_leaves_an_idle_instance(scheduler, 
     world.starting[0].finish()
     await settle()
     assert await call(scheduler) is world.instances[0]
+
+
+# --- taking without waiting ---
+
+
+@scenario()
+async def test_who_does_not_want_to_wait_gets_what_is_idle_and_starts_nothing(scheduler, world):
+    assert ask(scheduler).take_nowait() is None
+    await settle()
+    assert world.starts == []
+    instance = await call(scheduler)
+    lease = ask(scheduler)
+    assert lease.take_nowait() is instance
+    assert ask(scheduler).take_nowait() is None
+    lease.end()
+    assert await call(scheduler) is instance
+
+
+@scenario()
+async def test_what_was_taken_without_waiting_goes_at_its_end_to_who_waits(scheduler, world):
+    instance = await call(scheduler)
+    lease = ask(scheduler)
+    lease.take_nowait()
+    world.by_hand = True
+    waiting = Caller(scheduler)
+    await settle()
+    assert waiting.got is None
+    lease.end()
+    await settle()
+    assert waiting.got is instance
+    await waiting.leave()
+
+
+@scenario()
+async def test_who_found_nothing_without_waiting_may_enter_and_wait(scheduler, world):
+    lease = ask(scheduler)
+    assert lease.take_nowait() is None
+    async with lease as instance:
+        assert instance is world.instances[0]
+
+
+@scenario()
+async def test_entering_after_taking_without_waiting_does_not_take_twice(scheduler, world):
+    instance = await call(scheduler, WIDE)
+    lease, other = ask(scheduler, WIDE), ask(scheduler, WIDE)
+    assert lease.take_nowait() is instance
+    async with lease as entered:
+        assert entered is instance
+        assert other.take_nowait() is instance
+        other.end()
+    assert [ask(scheduler, WIDE).take_nowait() for _ in range(3)] == [instance, instance, None]
+    assert len(world.starts) == 1
+
+
+@scenario()
+async def test_what_was_taken_is_given_back_once_however_often_the_lease_is_ended(scheduler, world):
+    instance = await call(scheduler, WIDE)
+    lease, other = ask(scheduler, WIDE), ask(scheduler, WIDE)
+    assert [lease.take_nowait(), other.take_nowait()] == [instance, instance]
+    lease.end()
+    lease.end()
+    assert ask(scheduler, WIDE).take_nowait() is instance
+    assert ask(scheduler, WIDE).take_nowait() is None
+
+
+@scenario()
+async def test_leaving_a_lease_that_was_ended_does_not_give_back_what_others_use(scheduler, world):
+    lease, other = ask(scheduler, WIDE), ask(scheduler, WIDE)
+    async with lease as instance:
+        assert other.take_nowait() is instance
+        lease.end()
+    assert ask(scheduler, WIDE).take_nowait() is instance
+    assert ask(scheduler, WIDE).take_nowait() is None
+
+
+@scenario()
+async def test_ending_a_lease_that_took_nothing_gives_nothing_back(scheduler, world):
+    instance = await call(scheduler)
+    user, idler = ask(scheduler), ask(scheduler)
+    assert user.take_nowait() is instance
+    assert idler.take_nowait() is None
+    idler.end()
+    assert ask(scheduler).take_nowait() is None
+
+
+@scenario()
+async def test_a_lease_knows_the_function_as_it_was_when_it_was_asked_for(scheduler, world):
+    await call(scheduler)
+    lease = ask(scheduler)
+    changed = replace(F, idle_timeout_s=10)
+    scheduler.follow("f", (changed, version_of(F)))
+    assert lease.function is F
+    assert ask(scheduler, changed).function is changed
+
+
+@scenario()
+async def test_who_enters_a_while_after_asking_gets_an_instance_that_others_find(scheduler, world):
+    lease = ask(scheduler)
+    await asyncio.sleep(2)
+    async with lease as instance:
+        pass
+    assert await call(scheduler) is instance
+
+
+# --- turns ---
+
+
+async def free_turns(turns):
+    """Count the turns that can be taken at once."""
+    taken = 0
+    while not turns.locked():
+        await turns.acquire()
+        taken += 1
+    for _ in range(taken):
+        turns.release()
+    return taken
+
+
+def with_turns(body):
+    """Run a test with two turns; all must be there again at the end."""
+
+    def run():
+        async def main():
+            turns = asyncio.Semaphore(2)
+            await body(turns)
+            assert await free_turns(turns) == 2
+
+        run_on_clock(main())
+
+    run.__name__ = body.__name__
+    return run
+
+
+@with_turns
+async def test_a_turn_lasts_until_it_is_left(turns):
+    async with Turn(turns):
+        assert await free_turns(turns) == 1
+
+
+@with_turns
+async def test_a_turn_is_over_when_it_fails(turns):
+    with pytest.raises(ValueError, match="why"):
+        async with Turn(turns):
+            raise ValueError("why")
+
+
+@with_turns
+async def test_a_turn_ends_once_and_leaving_it_afterwards_gives_nothing_back(turns):
+    async with Turn(turns), Turn(turns) as turn:
+        turn.end()
+        turn.end()
+        assert await free_turns(turns) == 1
+    turn.end()
+
+
+@with_turns
+async def test_a_turn_that_ended_early_may_be_taken_by_others_before_it_is_left(turns):
+    async with Turn(turns) as first:
+        first.end()
+        async with Turn(turns), Turn(turns):
+            assert turns.locked()
+
+
+@with_turns
+async def test_who_is_cancelled_while_waiting_for_a_turn_gives_none_back(turns):
+    async def wait(turn):
+        async with turn:
+            raise AssertionError("it was not its turn")
+
+    async with Turn(turns), Turn(turns):
+        turn = Turn(turns)
+        waiting = asyncio.create_task(wait(turn))
+        await settle()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        turn.end()
+        assert await free_turns(turns) == 0
 
 
 # --- failing ---
@@ -556,6 +740,15 @@ async def test_who_comes_after_the_scheduler_closed_is_told_that_the_server_stop
     scheduler.close()
     with pytest.raises(ServerStopping):
         await call(scheduler)
+
+
+@scenario()
+async def test_who_asked_before_the_scheduler_closed_and_enters_then_is_told(scheduler, world):
+    lease = ask(scheduler)
+    scheduler.close()
+    with pytest.raises(ServerStopping):
+        async with asyncio.timeout(60), lease:
+            pass
 
 
 @scenario(parallel_starts=1)

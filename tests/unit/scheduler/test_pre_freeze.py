@@ -10,7 +10,7 @@ from fake_instances import World, change, make_function, make_policy, version_of
 
 from anyfc.errors import BadResponse, ResourceExhausted
 from anyfc.model.function import Hook
-from anyfc.scheduler.lease import open_scheduler
+from anyfc.scheduler.opening import open_scheduler
 
 F = make_function("f", pre_freeze=Hook(handler="index.rest", timeout_s=5))
 WIDE = replace(F, instance_concurrency=2)

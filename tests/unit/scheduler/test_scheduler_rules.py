@@ -12,7 +12,7 @@ from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping
 from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.invocation import InitializationFailed
 from anyfc.sandbox.zygote import SandboxFailed
-from anyfc.scheduler.lease import open_scheduler
+from anyfc.scheduler.opening import open_scheduler
 
 NAMES = ("f", "g", "h")
 IN_ALL, PER_FUNCTION, TURNS = 4, 3, 2
@@ -20,13 +20,16 @@ ANSWERS = (ResourceExhausted, ServerStopping, InternalServerError)
 
 
 class Caller:
-    def __init__(self, machine, function):
+    def __init__(self, machine, function, *, hasty):
         self.instance = None
         self.let_go = asyncio.Event()
-        self.task = machine.loop.create_task(self.run(machine, function))
+        self.task = machine.loop.create_task(self.run(machine, function, hasty))
 
-    async def run(self, machine, function):
-        async with machine.scheduler.lease(function, version_of(function)) as instance:
+    async def run(self, machine, function, hasty):
+        lease = machine.scheduler.lease(function, version_of(function))
+        taken = lease.take_nowait() if hasty else None
+        async with lease as instance:
+            assert taken in (None, instance)
             if isinstance(instance, InitializationFailed):
                 return
             assert instance not in machine.leased, "leased twice"
@@ -84,10 +87,10 @@ class Rules(RuleBasedStateMachine):
     def pick(self, data, things):
         return data.draw(st.sampled_from(things))
 
-    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3))
-    def call(self, name, count):
+    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3), hasty=st.booleans())
+    def call(self, name, count, hasty):
         for _ in range(count):
-            self.callers.append(Caller(self, self.functions[name]))
+            self.callers.append(Caller(self, self.functions[name], hasty=hasty))
         self.settle()
 
     @precondition(lambda self: self.callers)

@@ -1,7 +1,8 @@
 """The client side: requests to a server behind us, and its answers."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from clock import run_on_clock, settle
@@ -18,6 +19,7 @@ from anyfc.web.upstream import (
     CONTROL,
     FUNCTION,
     IDLE_CONNECTIONS,
+    Asking,
     Exchange,
     NoAnswer,
     Rules,
@@ -36,12 +38,10 @@ class Backend:
         self.refuses = False
         self.upstream = Upstream(self.connect, rules)
 
-    async def connect(self, factory: Callable[[], Exchange]) -> Exchange:
+    async def connect(self, exchange: Exchange) -> None:
         if self.refuses:
             raise ConnectionRefusedError("nobody listens")
-        exchange = factory()
         self.made.append(FakeTransport(exchange))
-        return exchange
 
 
 class Valve:
@@ -74,8 +74,7 @@ def test_a_request_is_written_anew_and_its_answer_is_read():
     async def main() -> None:
         backend = Backend()
         async with asyncio.TaskGroup() as group:
-            headers = [(b"host", b"h"), (b"connection", b"close"), (b"expect", b"100-continue")]
-            headers += [(b"transfer-encoding", b"chunked"), (b"x-a", b"1"), (b"x-a", b"2")]
+            headers = [(b"host", b"h"), (b"x-a", b"1"), (b"x-a", b"2")]
 
             async def ask() -> list[tuple[bytes, bytes]]:
                 body = body_of(b"abc")
@@ -350,7 +349,7 @@ def test_headers_that_are_ready_come_first_and_a_length_only_where_there_may_be_
                 made.deliver(OK)
 
     async def ask(backend: Backend, method: bytes) -> None:
-        headers = [(b"te", b"trailers"), (b"keep-alive", b"1")]
+        headers = [(b"te", b"trailers")]
         async with backend.upstream.ask(method, b"/", headers, body_of(), head=b"x-a: 1\r\n") as e:
             await e.body.read()
 
@@ -733,6 +732,136 @@ def test_a_large_answer_that_is_not_read_makes_its_server_wait():
     run_on_clock(main())
 
 
+# --- asking without waiting ---------------------------------------------------------------------
+
+
+def get(backend: Backend, method: bytes = b"GET") -> Asking:
+    return backend.upstream.ask(method, b"/a", (), body_of())
+
+
+def test_an_answer_that_nobody_waits_for_is_heard_and_its_connection_is_used_again():
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        made = backend.made[0]
+        for number in range(1, 4):
+            heard: list[int] = []
+            made.written.clear()
+            asking = get(backend)
+            assert asking.begin(partial(heard.append, number))
+            assert made.written == b"GET /a HTTP/1.1\r\n\r\n"
+            assert asking.exchange is not None
+            made.deliver(OK)
+            assert heard == [number]
+            assert asking.exchange.body.read_nowait() == b"ok"
+            asking.end()
+        assert await served(backend) == 0
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize(
+    ("rules", "method", "idle"),
+    [(FUNCTION, b"GET", 0), (FUNCTION, b"POST", 0), (CONTROL, b"POST", 1)],
+)
+def test_without_an_idle_connection_that_it_may_use_a_request_is_not_begun_but_may_be_waited_for(
+    rules, method, idle
+):
+    async def main() -> None:
+        backend = Backend(rules)
+        for _ in range(idle):
+            await served(backend)
+        asking = get(backend, method)
+        assert not asking.begin(pytest.fail)
+        assert asking.exchange is None
+        asking.break_off()
+        assert len(backend.made) == idle
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(read(asking))
+            await settle()
+            assert len(backend.made) == idle + 1
+            backend.made[-1].deliver(OK)
+        assert reading.result() == (200, b"ok")
+
+    run_on_clock(main())
+
+
+async def read(asking: Asking) -> tuple[int, bytes]:
+    async with asking as exchange:
+        return exchange.status, b"".join([piece async for piece in exchange.body])
+
+
+@pytest.mark.parametrize("cut_at", [0, 10, len(OK) - 1, len(OK)])
+def test_an_answer_to_what_has_begun_may_be_waited_for_at_any_time(cut_at):
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        asking = get(backend, b"POST")
+        heard: list[int] = []
+        assert asking.begin(lambda: heard.append(1))
+        made = backend.made[0]
+        if cut_at:
+            made.deliver(OK[:cut_at])
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(read(asking))
+            await settle()
+            if cut_at < len(OK):
+                made.deliver(OK[cut_at:])
+        assert reading.result() == (200, b"ok")
+        assert heard == [1]
+        assert made.written.count(b"POST") == 1
+        assert await served(backend) == 0
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "wire", "again"),
+    [(b"GET", b"", True), (b"POST", b"", False), (b"GET", b"HTT", False)],
+)
+def test_what_has_begun_on_a_connection_that_ends_is_sent_again_by_who_waits_if_it_may_be(
+    method, wire, again
+):
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        asking = get(backend, method)
+        heard: list[int] = []
+        assert asking.begin(lambda: heard.append(1))
+        if wire:
+            backend.made[0].deliver(wire)
+        backend.made[0].lose()
+        assert heard == [1]
+        if not again:
+            with pytest.raises(NoAnswer):
+                await read(asking)
+            assert len(backend.made) == 1
+            return
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(read(asking))
+            await settle()
+            assert backend.made[1].written == b"GET /a HTTP/1.1\r\n\r\n"
+            backend.made[1].deliver(OK)
+        assert reading.result() == (200, b"ok")
+        assert heard == [1]
+
+    run_on_clock(main())
+
+
+def test_what_is_broken_off_is_heard_no_more_and_its_connection_goes():
+    async def main() -> None:
+        backend = Backend()
+        await served(backend)
+        asking = get(backend)
+        assert asking.begin(pytest.fail)
+        asking.break_off()
+        assert backend.made[0].aborted
+        await settle()
+        assert await served(backend) == 1
+
+    run_on_clock(main())
+
+
 # --- upgrades -----------------------------------------------------------------------------------
 
 
@@ -751,11 +880,7 @@ class Client:
 
 
 async def tunnel(backend: Backend, client: Client) -> int:
-    headers = [
-        (b"connection", b"Upgrade"),
-        (b"upgrade", b"WebSocket"),
-        (b"sec-websocket-key", b"k"),
-    ]
+    headers = [(b"sec-websocket-key", b"k")]
     async with backend.upstream.ask(
         b"GET", b"/chat", headers, body_of(), upgrade=b"websocket"
     ) as exchange:

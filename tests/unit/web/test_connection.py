@@ -1,6 +1,7 @@
 """The HTTP class, driven by bytes: no socket, and a clock that the test owns."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,9 +15,7 @@ from hypothesis import strategies as st
 from transport import FakeTransport, Seen, read_responses
 
 from anyfc.errors import FunctionComputeError
-from anyfc.web.head import HEADER_BYTES, TARGET_BYTES
-from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response
-from anyfc.web.server import (
+from anyfc.web.connection import (
     LINGER_S,
     PIPELINE,
     RAW_HEAD_BYTES,
@@ -25,6 +24,8 @@ from anyfc.web.server import (
     Patience,
     Server,
 )
+from anyfc.web.head import HEADER_BYTES, TARGET_BYTES
+from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response, Rest
 from anyfc.web.tunnel import End, join
 
 PATIENCE = Patience(header_s=10, body_stall_s=30, keep_alive_s=75, drain_s=20)
@@ -55,8 +56,11 @@ class App:
         self.requests: list[Request] = []
         self.cancelled = 0
 
-    async def handle(self, request: Request, reply: Reply) -> None:
+    def handle(self, request: Request, reply: Reply) -> Rest:
         self.requests.append(request)
+        return self._answer(request, reply)
+
+    async def _answer(self, request: Request, reply: Reply) -> None:
         try:
             await self.answering(request, reply)
         except asyncio.CancelledError:
@@ -67,6 +71,38 @@ class App:
 
     def refuse(self, problem: FunctionComputeError) -> Response:
         return Response(status=problem.status, body=problem.message.encode())
+
+
+class Keeper:
+    """Has been entrusted with an answer, and gives it when the test says so."""
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self.request = request
+        self.reply = reply
+        self.abandoned = 0
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+    def answer(self) -> None:
+        """Answer at once with the target."""
+        self.reply.send_now(Response(status=200, body=self.request.target))
+
+
+class Entrusting(App):
+    """Entrusts each answer to somebody, but for those to POST."""
+
+    def __init__(self) -> None:
+        super().__init__(echo)
+        self.keepers: list[Keeper] = []
+
+    def handle(self, request: Request, reply: Reply) -> Rest:
+        if request.method == b"POST":
+            return super().handle(request, reply)
+        self.requests.append(request)
+        self.keepers.append(Keeper(request, reply))
+        reply.entrust(self.keepers[-1])
+        return None
 
 
 class World:
@@ -92,9 +128,9 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    answering: Answering = echo, max_connections: int = 10
+    answering: Answering | App = echo, max_connections: int = 10
 ) -> AsyncIterator[World]:
-    app = App(answering)
+    app = answering if isinstance(answering, App) else App(answering)
     async with asyncio.TaskGroup() as group:
         server = Server(app, PATIENCE, max_connections, group)
         sweeper = group.create_task(server.sweep())
@@ -330,6 +366,7 @@ def test_bad_chunks_are_answered_by_whoever_reads_the_body():
     for bad in (b"x\r\n", b"1\r\nab", b"1\na\r\n", b"-1\r\n", b"fffffffffffffffff\r\n"):
         wire = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
         assert refused(wire, bad).status == 400
+        assert refused(wire + bad).status == 400
 
 
 # --- limits -------------------------------------------------------------------------------------
@@ -1021,6 +1058,274 @@ def test_an_answer_that_breaks_off_does_not_look_whole(caplog):
     assert [record.message for record in caplog.records] == ["a connection failed"]
 
 
+# --- answers that are entrusted to somebody -----------------------------------------------------
+
+
+def target(path: bytes) -> bytes:
+    return GET.replace(b"/a", path)
+
+
+def hang_up(world: World, how: str) -> None:
+    world.client.deliver_eof() if how == "eof" else world.client.lose()
+
+
+def test_an_entrusted_answer_is_written_at_once_when_it_is_given_and_the_connection_stays():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            for path in (b"/1", b"/2"):
+                world.client.written.clear()
+                world.client.deliver(target(path))
+                await asyncio.sleep(10 * PATIENCE.keep_alive_s)
+                assert world.client.written == b""
+                app.keepers[-1].answer()
+                (seen,) = world.seen
+                assert (seen.status, seen.body, seen.complete) == (200, path, True)
+                assert b"connection" not in seen.headers
+            await asyncio.sleep(PATIENCE.keep_alive_s - 1)
+            assert not world.client.closing
+            await asyncio.sleep(2)
+            assert world.client.lost
+            assert [keeper.abandoned for keeper in app.keepers] == [0, 0]
+
+    run_on_clock(main())
+
+
+def test_requests_behind_an_entrusted_one_wait_until_it_is_answered():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            post = POST + b"Content-Length: 4\r\n\r\nbody"
+            world.client.deliver(target(b"/1") + target(b"/2") + post + target(b"/3"))
+            await settle()
+            for number, begun in ((0, 2), (1, 4)):
+                assert [keeper.request.target for keeper in app.keepers[number:]] == [
+                    b"/%d" % (number + 1)
+                ]
+                app.keepers[number].answer()
+                await settle()
+                assert len(app.requests) == begun
+            app.keepers[2].answer()
+            assert [seen.body for seen in world.seen] == [b"/1", b"/2", b"body", b"/3"]
+            assert not world.client.closing
+
+    run_on_clock(main())
+
+
+def test_an_entrusted_answer_to_head_has_no_body():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET.replace(b"GET", b"HEAD"))
+            app.keepers[0].answer()
+            assert b"\r\nContent-Length: 2\r\n" in world.client.written
+            assert world.client.written.endswith(b"\r\n\r\n")
+
+    run_on_clock(main())
+
+
+def test_after_an_entrusted_answer_the_connection_ends_if_the_client_wants_it_to():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET[:-2] + b"Connection: close\r\n\r\n" + GET)
+            app.keepers[0].answer()
+            assert world.seen[0].headers[b"connection"] == b"close"
+            assert world.client.ended.is_set()
+            await settle()
+            assert len(app.requests) == 1
+            assert app.keepers[0].abandoned == 0
+
+    run_on_clock(main())
+
+
+def test_an_entrusted_answer_that_has_to_be_waited_for_is_left_to_a_task():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(target(b"/1") + target(b"/2"))
+            first = app.keepers[0]
+            first.reply.resume(after_5_s(first.request, first.reply))
+            await asyncio.sleep(4)
+            assert world.client.written == b""
+            assert len(app.keepers) == 1
+            await asyncio.sleep(2)
+            app.keepers[1].answer()
+            assert [seen.body for seen in world.seen] == [b"early", b"/2"]
+            assert [keeper.abandoned for keeper in app.keepers] == [0, 0]
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+def test_a_caller_that_hangs_up_is_told_once_to_who_has_been_entrusted_with_the_answer(how):
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET * 3)
+            await settle()
+            hang_up(world, how)
+            assert app.keepers[0].abandoned == 1
+            await settle()
+            assert app.keepers[0].abandoned == 1
+            assert len(app.keepers) == 1
+            assert world.client.lost
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+def test_a_caller_that_hangs_up_when_the_rest_has_begun_ends_only_the_rest(how):
+    app = Entrusting()
+    cancelled = 0
+
+    async def rest() -> None:
+        nonlocal cancelled
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET)
+            app.keepers[0].reply.resume(rest())
+            await settle()
+            hang_up(world, how)
+            await settle()
+            assert (cancelled, app.keepers[0].abandoned) == (1, 0)
+            assert world.client.lost
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+def test_what_has_not_begun_when_the_caller_hangs_up_is_closed(how):
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET)
+            await settle()
+            rest = answer(app.keepers[0].request, app.keepers[0].reply)
+            app.keepers[0].reply.resume(rest)
+            hang_up(world, how)
+            await settle()
+            assert inspect.getcoroutinestate(rest) == inspect.CORO_CLOSED
+            assert app.keepers[0].abandoned == 1
+            assert not app.keepers[0].reply.started
+            assert world.client.lost
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["eof", "lost"])
+def test_a_request_whose_caller_hangs_up_in_the_same_moment_is_not_begun(how):
+    begun = 0
+
+    async def begin(request: Request, reply: Reply) -> None:
+        nonlocal begun
+        begun += 1
+
+    async def main() -> None:
+        async with open_world(begin) as world:
+            world.client.deliver(GET)
+            hang_up(world, how)
+            await settle()
+            assert begun == 0
+            assert world.client.lost
+
+    run_on_clock(main())
+
+
+def test_draining_waits_for_an_entrusted_answer_and_says_that_the_connection_ends():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world, asyncio.TaskGroup() as group:
+            world.client.deliver(GET * 2)
+            await settle()
+            draining = group.create_task(world.server.drain())
+            await asyncio.sleep(PATIENCE.drain_s - 1)
+            assert not draining.done()
+            app.keepers[0].answer()
+            (seen,) = world.seen
+            assert seen.headers[b"connection"] == b"close"
+            assert world.client.closing
+            assert not world.client.aborted
+            await settle()
+            assert draining.done()
+            assert app.keepers[0].abandoned == 0
+
+    run_on_clock(main())
+
+
+def test_draining_does_not_wait_for_ever_for_an_entrusted_answer():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET)
+            await settle()
+            await world.server.drain()
+            await settle()
+            assert world.client.aborted
+            assert app.keepers[0].abandoned == 1
+
+    run_on_clock(main())
+
+
+def test_a_client_that_reads_an_entrusted_answer_slowly_makes_the_next_request_wait():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.full = True
+            world.client.deliver(target(b"/1") + target(b"/2"))
+            await settle()
+            app.keepers[0].answer()
+            await settle()
+            assert len(app.keepers) == 1
+            world.client.drain()
+            await settle()
+            app.keepers[1].answer()
+            assert [seen.body for seen in world.seen] == [b"/1", b"/2"]
+            assert not world.client.closing
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["at once", "later", "never"])
+def test_nobody_is_bothered_any_more_with_an_answer_that_is_given_but_not_read(how):
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.full = True
+            world.client.deliver(GET)
+            await settle()
+            app.keepers[0].answer()
+            if how == "never":
+                await asyncio.sleep(PATIENCE.body_stall_s + 1)
+            else:
+                await settle(0 if how == "at once" else 30)
+                world.client.lose()
+            await settle()
+            assert world.client.lost
+            assert app.keepers[0].abandoned == 0
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
 # --- many connections, and the end --------------------------------------------------------------
 
 
@@ -1096,6 +1401,6 @@ def test_our_own_mistakes_in_reading_are_not_blamed_on_the_client(monkeypatch):
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Connection, "_arrive", fail)
+    monkeypatch.setattr(Connection, "on_headers_complete", fail)
     with pytest.RaisesGroup(httptools.HttpParserCallbackError):
         talk(GET)

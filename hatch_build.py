@@ -1,0 +1,89 @@
+"""Compiles the hot path when a wheel is built, with mypyc and the machine's C compiler.
+
+The modules are those that `pyproject.toml` lists. Their source goes into the wheel too: it is what
+runs where the wheel was built without a compiler, and in an editable installation. ANYFC_COMPILE
+says what is wanted: `auto` (compile if that is possible), `must`, or `no`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SETUP = """\
+from mypyc.build import mypycify
+from setuptools import setup
+
+modules = {modules!r}
+setup(name="compiled", packages=[], ext_modules=mypycify(modules, opt_level="3", debug_level="0"))
+"""
+
+
+class CannotCompile(Exception):
+    """The reason, in a line."""
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """Adds the compiled modules to the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def dependencies(self) -> list[str]:
+        return [] if _wanted() == "no" else ["mypy[mypyc]>=1.18"]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        wanted = _wanted()
+        if version == "editable" or wanted == "no":
+            return
+        self._folder = Path(tempfile.mkdtemp(prefix="anyfc-compile-"))
+        try:
+            built = compile_modules(Path(self.root) / "src", self.config["modules"], self._folder)
+        except CannotCompile as problem:
+            if wanted == "must":
+                raise
+            self.app.display_warning(f"the hot path stays interpreted: {problem}")
+            return
+        build_data["force_include"] |= {str(self._folder / file): file for file in built}
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        if hasattr(self, "_folder"):
+            shutil.rmtree(self._folder)
+
+
+def _wanted() -> str:
+    wanted = os.environ.get("ANYFC_COMPILE", "auto")
+    if wanted not in ("auto", "must", "no"):
+        raise ValueError(f"ANYFC_COMPILE is '{wanted}'; it may be auto, must or no")
+    return wanted
+
+
+def compile_modules(source: Path, modules: list[str], folder: Path) -> list[str]:
+    """Compile in a copy of the source; return the files that are made, relative to `folder`.
+
+    Raises CannotCompile.
+    """
+    shutil.copytree(
+        source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    paths = [f"{module.replace('.', '/')}.py" for module in modules]
+    arguments = ["--config-file", os.devnull, "--ignore-missing-imports", *paths]
+    (folder / "setup.py").write_text(SETUP.format(modules=arguments))
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise CannotCompile("\n".join(done.stdout.splitlines()[-20:]))
+    return [
+        str(path.relative_to(folder)) for path in folder.rglob("*.so") if "build" not in path.parts
+    ]

@@ -1,0 +1,92 @@
+"""Guard: what a caller is told when its request fails, for all doors."""
+
+import logging
+from collections.abc import Generator
+from typing import Any
+
+from anyfc.errors import EntityTooLarge, FunctionComputeError, InternalServerError, InvalidArgument
+from anyfc.gateway.call import describe_refusal
+from anyfc.gateway.door import Door
+from anyfc.gateway.problem import describe
+from anyfc.runtime.channel import ChannelClosed
+from anyfc.web.message import PeerLost, Reply, Request, Response, Rest
+
+log = logging.getLogger("anyfc")
+
+
+class Guard:
+    """One request, and the words for what goes wrong with it."""
+
+    __slots__ = ("_reply", "_request", "by_http", "door", "request_id")
+
+    def __init__(self, request: Request, reply: Reply, request_id: str) -> None:
+        self._request = request
+        self._reply = reply
+        self.request_id = request_id
+        self.by_http = False  # it is an HTTP call, which has its own words
+        self.door: Door | None = None
+
+    def explain(self, problem: FunctionComputeError) -> Response:
+        """Put a problem into words."""
+        if not self.by_http:
+            return describe(problem, self.request_id)
+        if isinstance(problem, EntityTooLarge):
+            problem = InvalidArgument(problem.message)
+        return describe_refusal(problem, self.request_id, self._request, self.door)
+
+    def watch(self, rest: Rest) -> Rest:
+        """Return what is left of the request so that it answers if it fails.
+
+        Waiting for that raises PeerLost when the answer has begun, and will not end.
+        """
+        return Watched(self, rest)
+
+    async def see_through(self, rest: Rest) -> None:
+        reply = self._reply
+        try:
+            await rest
+        except FunctionComputeError as problem:
+            if reply.started:
+                raise self._broken_off(problem) from problem
+            await reply.send(self.explain(problem))
+        except (PeerLost, ChannelClosed) as error:
+            if reply.started:
+                raise self._broken_off(error) from error
+            raise
+        except Exception as error:
+            response = self.explain_bug(error)
+            if reply.started:
+                raise PeerLost from error
+            await reply.send(response)
+
+    def explain_bug(self, error: Exception) -> Response:
+        """Put into words, and into the log, what should not have happened."""
+        log.error("request failed", exc_info=error, extra={"request_id": self.request_id})
+        return describe(InternalServerError(), self.request_id)
+
+    def _broken_off(self, error: Exception) -> PeerLost:
+        """Say that an answer has begun and will not end; its caller sees the connection end."""
+        why = str(error) or type(error).__name__
+        log.warning("answer broken off", extra={"request_id": self.request_id, "why": why})
+        return PeerLost()
+
+
+async def fail(error: Exception) -> None:
+    """A rest that has failed before it could begin."""
+    raise error
+
+
+class Watched:
+    """A rest that answers if it fails. Closing it before its time closes what is inside."""
+
+    __slots__ = ("_guard", "_rest")
+
+    def __init__(self, guard: Guard, rest: Rest) -> None:
+        self._guard = guard
+        self._rest = rest
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._guard.see_through(self._rest).__await__()
+
+    def close(self) -> None:
+        self._rest.close()

@@ -1,0 +1,232 @@
+"""Event calls: one InvokeFunction on its way to a handler and back."""
+
+from base64 import b64encode
+from typing import Final, assert_never
+
+import msgspec
+
+from anyfc.gateway.guard import Guard, fail
+from anyfc.gateway.run import record, run
+from anyfc.instance.lifecycle import Instance, Running
+from anyfc.model.function import Function
+from anyfc.model.invocation import (
+    Crashed,
+    InitializationFailed,
+    Invocation,
+    Payload,
+    Raised,
+    Report,
+    Result,
+    Returned,
+    Stream,
+    TimedOut,
+)
+from anyfc.model.version import VersionId
+from anyfc.runtime.builtin import Builtin, fits
+from anyfc.runtime.frame import INVOKE
+from anyfc.runtime.table import PYTHON
+from anyfc.scheduler.lease import Lease
+from anyfc.web.message import Reply, Response, Rest
+
+BUILT_IN: Final = frozenset(PYTHON)
+
+HEAD: Final = (
+    b"X-Fc-Request-Id: %b\r\n"
+    b"X-Fc-Invocation-Duration: %.2f\r\n"
+    b"X-Fc-Max-Memory-Usage: %.2f\r\n"
+    b"X-Fc-Invocation-Function-Version: %b\r\n"
+    b"X-Fc-Code-Checksum: %b\r\n"
+    b"X-Fc-Instance-Id: %b\r\n"
+    b"Access-Control-Expose-Headers: Date,x-fc-request-id,x-fc-error-type,x-fc-code-checksum,"
+    b"x-fc-invocation-duration,x-fc-max-memory-usage,x-fc-log-result,x-fc-invocation-code-version"
+    b"\r\n"
+)
+# Before 3.0 it is services that have versions.
+OLDER_HEAD: Final = HEAD.replace(b"-Function-Version", b"-Service-Version")
+BYTES: Final = b"Content-Type: application/octet-stream\r\n"
+JSON: Final = b"Content-Type: application/json\r\n"
+UNHANDLED: Final = b"X-Fc-Error-Type: UnhandledInvocationError\r\n" + JSON
+ERROR_TYPE: Final = b"X-Fc-Error-Type: %b\r\n" + JSON
+INITIALIZATION: Final = b"X-Fc-Error-Type: InitializationError\r\n" + JSON
+
+
+class EventCall:
+    """One event on its way. `head` is the pattern of the header lines that its answer begins with.
+
+    Where a built-in instance is free, and event and answer are short, nothing is waited for, and
+    the call is carried by callbacks: `begin`, then `_hear`. Otherwise all that is left goes to the
+    task of the caller's connection: `run`.
+    """
+
+    __slots__ = (
+        "_builtin", "_guard", "_head", "_invocation", "_lease", "_reply", "_result", "_running",
+        "_want_log_tail",
+    )  # fmt: skip
+
+    def __init__(self, reply: Reply, guard: Guard, head: bytes, *, want_log_tail: bool) -> None:
+        self._reply = reply
+        self._guard = guard
+        self._head = head
+        self._want_log_tail = want_log_tail
+        self._lease: Lease
+        self._invocation: Invocation
+        self._builtin: Builtin | None = None  # these two when an instance has been asked
+        self._running: Running | None = None
+        self._result: Result | None = None  # it has come without waiting, but is long
+
+    def begin(self, lease: Lease, version: VersionId, payload: bytes) -> Rest | None:
+        """Take the call as far as it goes; see `web.connection.Application.handle`."""
+        function = lease.function
+        instance = None
+        if function.runtime in BUILT_IN and fits(payload):
+            instance = lease.take_nowait()
+        if instance is None:
+            return self.run(lease, version, payload)
+        self._take(lease, version, payload)
+        try:
+            self._ask(instance, payload)
+        except BaseException:
+            lease.end()
+            raise
+        self._reply.entrust(self)
+        return None
+
+    def _ask(self, instance: Instance, payload: bytes) -> None:
+        request_id = self._guard.request_id
+        want_log_tail = self._invocation.want_log_tail
+        timeout_s = self._lease.function.timeout_s
+        self._running = instance.begin(request_id, want_log_tail=want_log_tail)
+        self._builtin = instance.builtin
+        self._builtin.send(INVOKE, request_id, payload, timeout_s=timeout_s, listener=self._hear)
+
+    async def run(self, lease: Lease, version: VersionId, payload: bytes | Payload) -> None:
+        """Run the function for a caller who waits; see `gateway.run.run` for what this raises."""
+        self._take(lease, version, payload)
+        await self._run()
+
+    def _take(self, lease: Lease, version: VersionId, payload: bytes | Payload) -> None:
+        self._lease = lease
+        function = lease.function
+        self._invocation = Invocation(
+            request_id=self._guard.request_id,
+            function=function.name,
+            qualifier=version.version,
+            payload=payload,
+            want_log_tail=self._want_log_tail and function.instance_concurrency == 1,
+        )
+
+    # --- without waiting ---
+
+    def _hear(self) -> None:
+        """The answer has begun, or will not come."""
+        try:
+            self._pass_on()
+        except Exception as error:  # a bug of ours, which no task is there to be told of
+            self._lease.end()
+            self._reply.resume(self._guard.watch(fail(error)))
+
+    def _pass_on(self) -> None:
+        """Send the answer if it is whole; if not, leave it to the task of the connection."""
+        assert self._builtin is not None
+        result = self._builtin.take()
+        if result is None or not isinstance(result.body, bytes):
+            self._result = result
+            self._reply.resume(self._guard.watch(self._run()))
+            return
+        report = self._end(result)
+        self._lease.end()
+        record(self._guard.request_id, self._lease.function, report)
+        self._reply.send_now(self._present(report))
+
+    def abandon(self) -> None:
+        """The caller has gone, and no task waits that could be cancelled."""
+        assert self._builtin is not None
+        assert self._running is not None
+        self._builtin.abandon()
+        self._running.abandon()
+        self._lease.end()
+
+    # --- with a task that waits ---
+
+    async def _run(self) -> None:
+        await run(self._lease, self._guard.request_id, self._work, self._answer)
+
+    async def _work(self, instance: Instance) -> Report:
+        if self._running is None:
+            return await instance.run(self._invocation)
+        result = self._result
+        if result is None:
+            assert self._builtin is not None
+            timeout_s = self._lease.function.timeout_s
+            result = await self._running.watch(self._builtin.wait(timeout_s))
+        return self._end(result)
+
+    async def _answer(self, report: Report) -> None:
+        await self._reply.send(self._present(report))
+
+    # --- both ---
+
+    def _end(self, result: Result) -> Report:
+        assert self._builtin is not None
+        assert self._running is not None
+        return self._running.end(result, peak_memory_mib=self._builtin.peak_memory_mib())
+
+    def _present(self, report: Report) -> Response:
+        return present(report, self._invocation, self._lease.function, self._head)
+
+
+def present(
+    report: Report, invocation: Invocation, function: Function, head: bytes = HEAD
+) -> Response:
+    """Return the response that tells the caller what came of an invocation.
+
+    `head` is the pattern of the lines that are always there.
+
+    Source: runtime.md 12.3 (what the caller sees) and 13.4 (headers).
+    """
+    head %= (
+        invocation.request_id.encode(),
+        report.duration_ms,
+        report.peak_memory_mib,
+        invocation.qualifier.encode(),
+        function.code.checksum.encode() if function.code else b"",
+        report.instance_id.encode(),
+    )
+    if invocation.want_log_tail:
+        head += b"X-Fc-Log-Result: %b\r\n" % b64encode(report.log_tail)
+    body: bytes | Stream
+    match report.result:
+        case Returned(body=body):
+            head += BYTES
+        case Raised(body=body, error_type=error_type):
+            head += ERROR_TYPE % error_type.encode()
+        case TimedOut(timeout_s=timeout_s):
+            body = explain_timeout(timeout_s, report)
+            head += UNHANDLED
+        case Crashed():
+            body = explain_crash(report)
+            head += UNHANDLED
+        case InitializationFailed(body=body):
+            head += INITIALIZATION
+        case _:
+            assert_never(report.result)
+    if isinstance(body, bytes):
+        return Response(status=200, head=head, body=body)
+    return Response(status=200, head=head, body=body, length_bytes=body.size_bytes)
+
+
+def explain_timeout(timeout_s: int, report: Report) -> bytes:
+    return _explain(f"Function timed out after {timeout_s} seconds {_cost(report)}")
+
+
+def explain_crash(report: Report) -> bytes:
+    return _explain(f"Process exited unexpectedly before completing request {_cost(report)}")
+
+
+def _cost(report: Report) -> str:
+    memory = f"maxMemoryUsage: {report.peak_memory_mib:.2f}MB"
+    return f"(duration: {report.duration_ms:.0f}ms, {memory})"
+
+
+def _explain(message: str) -> bytes:
+    return msgspec.json.encode({"errorMessage": message})
