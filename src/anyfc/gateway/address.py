@@ -10,4 +10,6 @@ def cut_port(host: bytes) -> bytes:
 
 def decode_segment(segment: bytes) -> str:
     """Return a segment of a path without its percent-encoding; what is not UTF-8 is replaced."""
-    return unquote_to_bytes(segment).decode(errors="replace")
+    if b"%" in segment:
+        segment = unquote_to_bytes(segment)
+    return segment.decode(errors="replace")

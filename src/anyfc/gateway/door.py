@@ -122,13 +122,14 @@ class Doors:
         return None
 
     def _of_trigger(self, host: str, target: bytes) -> Door:
-        label, dot, rest = host.partition(".")
+        label = host.partition(".")[0]
+        suffix = host[len(label) :]
         trigger = None
-        if dot + rest in (self._suffix, self._internal_suffix):
+        if suffix == self._suffix or suffix == self._internal_suffix:
             trigger = self._routes.find_trigger_by_host_label(label)
         if trigger is None:
             raise TriggerNotFound("http", label)
-        internal = dot + rest == self._internal_suffix
+        internal = suffix == self._internal_suffix
         return _open(trigger, target, attachment=True, internal=internal)
 
     def _of_proxy(self, target: bytes) -> Door:

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from anyfc.errors import ApkDownloadForbidden, BadResponse, ExternalRedirectForbidden
 from anyfc.runtime.headers import says_failed
 from anyfc.web.message import Header
@@ -83,14 +81,17 @@ def forwarded_request_headers(
     return passed
 
 
-class ReturnedHeaders(msgspec.Struct, frozen=True):
+class ReturnedHeaders:
     """What the client gets of the headers of a function's server, and whether it reports failure.
 
     `failed` is for the records only: the answer goes out all the same.
     """
 
-    headers: list[Header]
-    failed: bool
+    __slots__ = ("failed", "headers")
+
+    def __init__(self, headers: list[Header], failed: bool) -> None:
+        self.headers = headers
+        self.failed = failed
 
 
 def returned_response_headers(

@@ -25,6 +25,7 @@ from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import Parts, needs_form, show
 from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import EVERYBODY, Granted, authorise
+from anyfc.instance.lifecycle import Instance
 from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Anonymous, Jwt
 from anyfc.model.function import Function
@@ -173,18 +174,9 @@ class HttpCalls:
             http=build_http_call(call) if wsgi else None,
         )
 
-        async def answer(report: Report) -> None:
-            response = await (_read_wsgi if wsgi else _read_event)(report)
-            if call.attachment:
-                check_default_domain(response.status, response.headers)
-            await call.reply.send(call.complete(response, report))
-
-        await run(
-            self._scheduler.lease(call.function, call.version),
-            call.request_id,
-            lambda instance: instance.run(invocation),
-            answer,
-        )
+        handled = HandlerCall(call, invocation)
+        lease = self._scheduler.lease(call.function, call.version)
+        await run(lease, call.request_id, handled.work, handled.answer)
 
     def _build_event(self, call: Call, body: bytes | Payload) -> bytes:
         path, _, query = call.target.partition(b"?")
@@ -202,6 +194,26 @@ class HttpCalls:
             protocol="HTTP/1.0" if request.old else "HTTP/1.1",
             now=self._now(),
         )
+
+
+class HandlerCall:
+    """An HTTP call that a handler answers."""
+
+    def __init__(self, call: Call, invocation: Invocation) -> None:
+        self._call = call
+        self._invocation = invocation
+
+    async def work(self, instance: Instance) -> Report:
+        return await instance.run(self._invocation)
+
+    async def answer(self, report: Report) -> None:
+        """Raises BadResponse, and what default domains do not serve."""
+        call = self._call
+        wsgi = self._invocation.http is not None
+        response = await (_read_wsgi if wsgi else _read_event)(report)
+        if call.attachment:
+            check_default_domain(response.status, response.headers)
+        await call.reply.send(call.complete(response, report))
 
 
 def _show(call: Call, granted: Granted, form: bytes | None) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from anyfc.model.invocation import Payload
@@ -136,10 +136,10 @@ class Channel:
     async def _send_pieces(self, kind: bytes, meta: bytes, event: bytes | Payload) -> None:
         if isinstance(event, bytes):
             size_bytes = len(event)
-            pieces = (event[i : i + PIECE_BYTES] for i in range(0, size_bytes, PIECE_BYTES))
+            pieces = cut(event)
         else:
             size_bytes = event.size_bytes
-            pieces = (piece for piece in event.pieces())
+            pieces = event.pieces()
         frame = encode_request(kind, meta, size_bytes, b"")
         for piece in pieces:
             self._transport.write(frame)
@@ -175,3 +175,9 @@ class Channel:
             if not self._closed:
                 self._transport.resume_reading()
         return frame
+
+
+def cut(event: bytes) -> Iterator[bytes]:
+    """Yield an event in pieces that fit into a frame."""
+    for start in range(0, len(event), PIECE_BYTES):
+        yield event[start : start + PIECE_BYTES]

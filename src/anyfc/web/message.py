@@ -58,8 +58,8 @@ class Body:
     """
 
     __slots__ = (
-        "_discarded", "_failure", "_held", "_held_bytes", "_limit_bytes", "_on_first_read",
-        "_paused", "_pieces", "_sink", "_valve", "_waiter", "complete", "declared_bytes",
+        "_discarded", "_failure", "_first", "_held", "_held_bytes", "_limit_bytes", "_more",
+        "_on_first_read", "_paused", "_sink", "_valve", "_waiter", "complete", "declared_bytes",
         "received_bytes",
     )  # fmt: skip
 
@@ -70,7 +70,8 @@ class Body:
         on_first_read: Callable[[], None] | None = None,
     ) -> None:
         self._valve = valve
-        self._pieces: deque[bytes] = deque()
+        self._first = b""  # the piece that is next; most bodies have one or none
+        self._more: deque[bytes] | None = None  # those behind it
         self._held_bytes = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
@@ -94,7 +95,12 @@ class Body:
         if self._sink is not None and not self._held:
             self._pass_on(piece, self._sink)
             return
-        self._pieces.append(piece)
+        if not self._held_bytes:
+            self._first = piece
+        elif self._more is None:
+            self._more = deque((piece,))
+        else:
+            self._more.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes > HIGH_WATER_BYTES and not self._paused:
             self._paused = True
@@ -106,7 +112,7 @@ class Body:
         self.complete = True
         if self._waiter is not None:
             self._wake()
-        elif self._sink is not None and not self._pieces:
+        elif self._sink is not None and not self._held_bytes:
             self._sink.take_end()
 
     def fail(self, failure: Exception) -> None:
@@ -139,7 +145,7 @@ class Body:
 
     async def read(self) -> bytes:
         """Return the next piece, empty at the end. Raises EntityTooLarge, PeerLost."""
-        while not self._pieces:
+        while not self._held_bytes:
             if self.complete or self._discarded:
                 return b""
             if self._failure is not None:
@@ -153,10 +159,15 @@ class Body:
                 self._waiter = None
         if self._limit_bytes is not None and self.received_bytes > self._limit_bytes:
             raise EntityTooLarge(self._limit_bytes)
-        piece = self._pieces.popleft()
-        self._held_bytes -= len(piece)
-        if not self._pieces:
+        piece = self._take_first()
+        if not self._held_bytes:
             self._open()
+        return piece
+
+    def _take_first(self) -> bytes:
+        piece = self._first
+        self._first = self._more.popleft() if self._more else b""
+        self._held_bytes -= len(piece)
         return piece
 
     def read_nowait(self) -> bytes | None:
@@ -165,14 +176,17 @@ class Body:
             self._limit_bytes is not None and self.received_bytes > self._limit_bytes
         ):
             return None
-        if not self._held_bytes:
-            return b""
-        pieces = self._pieces
-        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        self._held_bytes = 0
+        whole = self._first
+        if self._more:
+            whole += b"".join(self._more)
+        self._clear()
         self._open()
         return whole
+
+    def _clear(self) -> None:
+        self._first = b""
+        self._more = None
+        self._held_bytes = 0
 
     def pour(self, sink: Sink) -> None:
         """Hand the body to `sink` instead of a reader: what is here, and then what comes."""
@@ -190,14 +204,11 @@ class Body:
     def flow(self) -> None:
         """Go on pouring. Sink may hold or discard the body while it takes a piece."""
         self._held = False
-        pieces = self._pieces
         sink = self._sink
         assert sink is not None
-        while pieces and not self._held:
-            piece = pieces.popleft()
-            self._held_bytes -= len(piece)
-            self._pass_on(piece, sink)
-        if not pieces:
+        while self._held_bytes and not self._held:
+            self._pass_on(self._take_first(), sink)
+        if not self._held_bytes:
             self._open()
             if self.complete and not self._discarded:
                 sink.take_end()
@@ -210,14 +221,13 @@ class Body:
     @property
     def spent(self) -> bool:
         """All of it has arrived and been read."""
-        return self.complete and not self._pieces
+        return self.complete and not self._held_bytes
 
     def discard(self) -> None:
         """Let the rest flow into nothing; for a reader the body ends here."""
         self._discarded = True
         self._sink = None
-        self._pieces.clear()
-        self._held_bytes = 0
+        self._clear()
         self._open()
         self._wake()
 
