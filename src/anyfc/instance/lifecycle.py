@@ -85,8 +85,7 @@ class Instance:
         """Take a request: what follows is its work, and then the end of what this returns."""
         cold = not self.invocations
         self.invocations += 1
-        if self.frozen:
-            self.thaw()
+        self.thaw()
         self._owes_pre_freeze = True
         name = request_id.encode()
         self._output.begin(name, b"FC Invoke Start RequestId: %b" % name, want_log_tail)

@@ -36,6 +36,7 @@ from anyfc.web.message import (
     Rest,
     Underway,
 )
+from anyfc.web.outbox import Outbox
 from anyfc.web.transport import Transport
 from anyfc.web.tunnel import End
 
@@ -51,6 +52,7 @@ LINGER_S: Final = 30.0
 REFUSED_CONNECTIONS: Final = 128
 SWEEP_S: Final = 0.5
 GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE: Final = b"Connection: close\r\n\r\n"
 NO_BODY: Final = frozenset((204, 304))
 STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -99,6 +101,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.draining = False
         self._empty = asyncio.Event()
+        self.outbox = Outbox()
         self.date = _date_line()
 
     def forget(self, connection: "Connection") -> None:
@@ -191,6 +194,7 @@ class Connection:
         self._read_paused = 0
         self.deadline = 0.0
         self._unsent_bytes = 0
+        self._pending = b""  # what is in the outbox
         self._raw_bytes = 0  # since something was last understood
         self._in_head = False
         self._target = b""
@@ -222,7 +226,7 @@ class Connection:
             return
         problem = ResourceExhausted(f"{server.max_connections} connections are open; try again")
         why = ServerStopping() if server.draining else problem
-        self._write(server.application.refuse(why), b"Connection: close\r\n\r\n")
+        self._write(self._format_whole(server.application.refuse(why), CLOSE))
         self._end()
 
     def data_received(self, data: bytes) -> None:
@@ -533,7 +537,14 @@ class Connection:
         self._underway = None
         if self._server.draining:
             request.keep_alive = False
-        self._write(response, _ending(request), head_only=request.method == b"HEAD")
+        whole = self._format_whole(response, _ending(request), head_only=request.method == b"HEAD")
+        if request.keep_alive and self._drained is None and not self._queue:
+            if not self._pending:
+                self._server.outbox.add(self)
+            self._pending += whole
+            self._answered()
+            return
+        self._write(whole)
         if self._drained is None:
             self._answered()
         else:
@@ -549,7 +560,9 @@ class Connection:
             request.keep_alive = False
         body = response.body
         if isinstance(body, bytes):
-            self._write(response, _ending(request), head_only=request.method == b"HEAD")
+            self._write(
+                self._format_whole(response, _ending(request), head_only=request.method == b"HEAD")
+            )
             await self._wait_drained()
             return
         chunked = False
@@ -561,7 +574,7 @@ class Connection:
         else:
             framing = b"Transfer-Encoding: chunked\r\n"
             chunked = True
-        write = self._transport.write
+        write = self._write
         write(self._format(response, framing + _ending(request)))
         if request.method == b"HEAD":
             return
@@ -579,7 +592,7 @@ class Connection:
         assert self._behind is not None, "only who asked for another protocol gets it"
         await self._wait_drained()
         ending = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % _one_line(protocol)
-        self._transport.write(self._format(response, ending))
+        self._write(self._format(response, ending))
         if not self._read_paused and not self._transport.is_closing():
             self.pause_reading()
         self._tunnel = End(self._transport, self._behind, self._leave)
@@ -592,12 +605,22 @@ class Connection:
         self._ended = True
         self._server.forget(self)
 
-    def _write(self, response: Response, ending: bytes, *, head_only: bool = False) -> None:
+    def _write(self, data: bytes) -> None:
+        self.flush()
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what is in the outbox; see `web.outbox.Sender`."""
+        if self._pending:
+            pending, self._pending = self._pending, b""
+            if not self._transport.is_closing():
+                self._transport.write(pending)
+
+    def _format_whole(self, response: Response, ending: bytes, *, head_only: bool = False) -> bytes:
         body = response.body
         assert isinstance(body, bytes)
         framing = b"" if response.status in NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        ending = framing + ending
-        self._transport.write(self._format(response, ending, b"" if head_only else body))
+        return self._format(response, framing + ending, b"" if head_only else body)
 
     def _format(self, response: Response, ending: bytes, body: bytes = b"") -> bytes:
         status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
@@ -609,7 +632,7 @@ class Connection:
         return b"".join((status, response.head, lines, self._server.date, ending, body))
 
     def _go_on(self) -> None:
-        self._transport.write(GO_ON)
+        self._write(GO_ON)
         self._await_body()
 
     def _end(self) -> None:
@@ -620,6 +643,7 @@ class Connection:
         self._leaving = True
         if self._transport.is_closing():
             return
+        self.flush()
         self._current = None
         self._queue.clear()
         if self._server.draining or not self._ended or not self._transport.can_write_eof():
@@ -633,6 +657,7 @@ class Connection:
 
     def _close(self) -> None:
         self._ended = True
+        self.flush()
         self._transport.close()
         self._await_reader()
 
@@ -684,7 +709,7 @@ class Connection:
 def _ending(request: Request) -> bytes:
     """The end of a head: what becomes of the connection, where it is not what all expect."""
     if not request.keep_alive:
-        return b"Connection: close\r\n\r\n"
+        return CLOSE
     return b"Connection: keep-alive\r\n\r\n" if request.old else b"\r\n"
 
 

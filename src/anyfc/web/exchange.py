@@ -9,6 +9,7 @@ from typing import Final
 import httptools
 
 from anyfc.web.message import HIGH_WATER_BYTES, KIB, Body, Header, PeerLost, Source
+from anyfc.web.outbox import Outbox
 from anyfc.web.transport import Transport
 from anyfc.web.tunnel import End
 
@@ -36,8 +37,10 @@ class Exchange:
     Interim responses (1xx) are passed over, but for the 101 that was asked for; so are trailers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self._loop = asyncio.get_running_loop()
+        self._outbox = outbox
+        self._pending = b""  # what is in it
         self._transport: Transport
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None  # for a head, or for there to be no hope
@@ -82,8 +85,8 @@ class Exchange:
             self._hold_early(data)
             return
         parser = self._parser
-        if parser is None or self.body.complete:
-            self.close()  # whoever asks next must not be answered with this
+        if parser is None or self.body.complete or self._pending:
+            self.close()  # nobody has asked yet, and who asks next must not be answered with this
             return
         self.heard = True
         self._raw_bytes += len(data)
@@ -117,7 +120,7 @@ class Exchange:
 
     def connection_lost(self, error: Exception | None) -> None:
         was_lost, self.lost = self.lost, True
-        if error is not None and not was_lost and not self.body.complete:
+        if error is not None and not (was_lost or self.body.complete or self._pending):
             self._read_rest()
         if self._until_end and error is None and self._failure is None:
             self.body.end()
@@ -283,13 +286,22 @@ class Exchange:
         if self.lost:
             self.answered = True
             return
-        self._transport.write(message)
-        if rest is not None:
+        if rest is None:
+            self._pending = message
+            self._outbox.add(self)
+        else:
+            self._transport.write(message)
             self._sending = rest
             self._chunked = rest.declared_bytes is None
             if self._full:
                 rest.hold()
             rest.pour(self)
+
+    def flush(self) -> None:
+        """Send what is in the outbox; see `web.outbox.Sender`."""
+        pending, self._pending = self._pending, b""
+        if pending and not self.lost:
+            self._transport.write(pending)
 
     def ignore(self) -> None:
         """Do not call the listener any more."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from anyfc.web.exchange import Exchange, NoAnswer, UpstreamFailed
 from anyfc.web.message import Header, Source
+from anyfc.web.outbox import Outbox
 from anyfc.web.transport import factory
 
 __all__ = [
@@ -65,6 +66,7 @@ class Upstream:
         self.rules = rules
         self._connect = connect
         self._idle: list[Exchange] = []
+        self._outbox: Outbox | None = None  # until there is a loop
 
     def ask(
         self,
@@ -108,7 +110,9 @@ class Upstream:
         return None
 
     async def open(self) -> Exchange:
-        exchange = Exchange()
+        if self._outbox is None:
+            self._outbox = Outbox()
+        exchange = Exchange(self._outbox)
         try:
             await self._connect(exchange)
         except OSError as error:

@@ -309,6 +309,8 @@ class World:
         assert rest is None
         assert reply.underway is not None
         assert not self.instance.idle
+        for wire in self.connections:
+            wire.protocol.flush()  # what the loop does next
         return reply
 
 

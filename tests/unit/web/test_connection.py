@@ -1080,6 +1080,7 @@ def test_an_entrusted_answer_is_written_at_once_when_it_is_given_and_the_connect
                 await asyncio.sleep(10 * PATIENCE.keep_alive_s)
                 assert world.client.written == b""
                 app.keepers[-1].answer()
+                await settle(1)
                 (seen,) = world.seen
                 assert (seen.status, seen.body, seen.complete) == (200, path, True)
                 assert b"connection" not in seen.headers
@@ -1108,6 +1109,7 @@ def test_requests_behind_an_entrusted_one_wait_until_it_is_answered():
                 await settle()
                 assert len(app.requests) == begun
             app.keepers[2].answer()
+            await settle(1)
             assert [seen.body for seen in world.seen] == [b"/1", b"/2", b"body", b"/3"]
             assert not world.client.closing
 
@@ -1121,6 +1123,7 @@ def test_an_entrusted_answer_to_head_has_no_body():
         async with open_world(app) as world:
             world.client.deliver(GET.replace(b"GET", b"HEAD"))
             app.keepers[0].answer()
+            await settle(1)
             assert b"\r\nContent-Length: 2\r\n" in world.client.written
             assert world.client.written.endswith(b"\r\n\r\n")
 
@@ -1143,6 +1146,42 @@ def test_after_an_entrusted_answer_the_connection_ends_if_the_client_wants_it_to
     run_on_clock(main())
 
 
+def test_entrusted_answers_are_written_when_all_that_has_arrived_has_been_looked_at():
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            clients = [world.client, world.connect()]
+            for client in clients:
+                client.deliver(GET)
+            for keeper in app.keepers:
+                keeper.answer()
+            assert [client.written for client in clients] == [b"", b""]
+            await settle(1)
+            assert [read_responses(client.written)[0].body for client in clients] == [b"/a"] * 2
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("how", ["drained", "lost"])
+def test_an_entrusted_answer_that_is_not_written_yet_leaves_before_the_end_if_it_can(how):
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET)
+            app.keepers[0].answer()
+            if how == "drained":
+                await world.server.drain()
+            else:
+                world.client.lose()
+            await settle()
+            assert [seen.body for seen in world.seen] == ([b"/a"] if how == "drained" else [])
+            assert world.client.lost
+
+    run_on_clock(main())
+
+
 def test_an_entrusted_answer_that_has_to_be_waited_for_is_left_to_a_task():
     app = Entrusting()
 
@@ -1156,6 +1195,7 @@ def test_an_entrusted_answer_that_has_to_be_waited_for_is_left_to_a_task():
             assert len(app.keepers) == 1
             await asyncio.sleep(2)
             app.keepers[1].answer()
+            await settle(1)
             assert [seen.body for seen in world.seen] == [b"early", b"/2"]
             assert [keeper.abandoned for keeper in app.keepers] == [0, 0]
 
@@ -1297,6 +1337,7 @@ def test_a_client_that_reads_an_entrusted_answer_slowly_makes_the_next_request_w
             world.client.drain()
             await settle()
             app.keepers[1].answer()
+            await settle(1)
             assert [seen.body for seen in world.seen] == [b"/1", b"/2"]
             assert not world.client.closing
 

@@ -11,6 +11,7 @@ from transport import FakeTransport
 from anyfc.errors import RequestTimeout
 from anyfc.web.exchange import RAW_BYTES, Exchange, NoAnswer, UpstreamFailed
 from anyfc.web.message import Body, PeerLost
+from anyfc.web.outbox import Outbox
 
 ASK = b"GET / HTTP/1.1\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -22,7 +23,7 @@ class Ear:
 
     def __init__(self, **settings: bool) -> None:
         self.heard: list[tuple[int, bytes | None]] = []
-        self.exchange = Exchange()
+        self.exchange = Exchange(Outbox())
         self.wire = FakeTransport(self.exchange)
         self.ask(**settings)
 
@@ -39,6 +40,7 @@ def listen(*steps: bytes | Callable[[FakeTransport], None], **settings: bool) ->
 
     async def main() -> Ear:
         ear = Ear(**settings)
+        await settle(1)
         for step in steps:
             assert not ear.heard, "the last step is the one to be heard"
             if isinstance(step, bytes):
@@ -79,9 +81,11 @@ def test_an_answer_is_heard_once_with_what_came_together_with_its_head(steps, he
 def test_the_answer_to_head_is_whole_with_its_head():
     async def main() -> None:
         ear = Ear()
+        await settle(1)
         ear.wire.deliver(OK)
         ear.exchange.reused = True
         ear.ask(b"HEAD")
+        await settle(1)
         ear.wire.deliver(OK[:-2])
         assert ear.heard == [(200, b"ok"), (200, b"")]
         assert ear.exchange.reusable
@@ -128,6 +132,7 @@ def test_who_stops_listening_hears_nothing():
     async def main() -> None:
         for end in (lambda wire: wire.deliver(OK), FakeTransport.lose):
             ear = Ear()
+            await settle(1)
             ear.exchange.ignore()
             end(ear.wire)
             assert ear.heard == []
@@ -139,6 +144,7 @@ def test_who_stops_listening_hears_nothing():
 def test_an_answer_that_was_heard_can_still_be_waited_for():
     async def main() -> None:
         ear = Ear()
+        await settle(1)
         ear.wire.deliver(OK[:-1])
         await ear.exchange.wait()
         ear.wire.deliver(OK[-1:])
@@ -150,9 +156,26 @@ def test_an_answer_that_was_heard_can_still_be_waited_for():
     run_on_clock(main())
 
 
+def test_what_comes_before_the_request_has_left_is_no_answer_to_it():
+    async def main() -> None:
+        ear = Ear()
+        await settle(1)
+        ear.wire.deliver(OK)
+        ear.exchange.reused = True
+        ear.ask()
+        ear.wire.deliver(OK)
+        await settle()
+        assert ear.heard == [(200, b"ok"), (0, None)]
+        assert ear.wire.written == ASK
+        with pytest.raises(NoAnswer):
+            await ear.exchange.wait()
+
+    run_on_clock(main())
+
+
 def test_who_hears_an_answer_may_use_the_connection_again_at_once():
     async def main() -> None:
-        exchange = Exchange()
+        exchange = Exchange(Outbox())
         wire = FakeTransport(exchange)
         heard = []
 
@@ -165,6 +188,7 @@ def test_who_hears_an_answer_may_use_the_connection_again_at_once():
 
         exchange.send(b"GET", ASK, listener=hear)
         for body in (b"aa", b"bb", b"cc"):
+            await settle(1)
             wire.deliver(OK[:-2] + body)
         assert heard == [b"aa", b"bb", b"cc"]
         assert wire.written == 3 * ASK
@@ -175,6 +199,7 @@ def test_who_hears_an_answer_may_use_the_connection_again_at_once():
 def test_a_sender_of_the_body_that_fails_is_heard():
     async def main() -> None:
         ear = Ear()
+        await settle(1)
         ear.wire.deliver(OK)
         ear.exchange.reused = True
         body = Body(ear.wire, None)
@@ -190,6 +215,7 @@ def test_a_sender_of_the_body_that_fails_is_heard():
 def test_an_answer_of_which_no_more_comes_is_heard_before_it_breaks_off():
     async def main() -> None:
         ear = Ear()
+        await settle(1)
         ear.wire.deliver(OK[:-1])
         ear.wire.lose()
         assert ear.heard == [(200, None)]
@@ -205,7 +231,7 @@ def test_what_came_before_a_failed_write_is_heard_and_its_connection_is_not_used
         ours, theirs = socket.socketpair()
         with ours, theirs:
             theirs.sendall(OK)
-            exchange = Exchange()
+            exchange = Exchange(Outbox())
             wire = FakeTransport(exchange, socket=ours)
             heard = []
 
@@ -213,6 +239,7 @@ def test_what_came_before_a_failed_write_is_heard_and_its_connection_is_not_used
                 heard.append((exchange.status, exchange.body.read_nowait(), exchange.reusable))
 
             exchange.send(b"POST", ASK, listener=hear)
+            await settle(1)
             wire.lose(BrokenPipeError())
             assert heard == [(200, b"ok", False)]
 
@@ -226,6 +253,7 @@ def test_our_own_mistakes_in_reading_do_not_leave_a_listener_waiting(monkeypatch
     async def main() -> None:
         monkeypatch.setattr(Exchange, "on_headers_complete", fail)
         ear = Ear()
+        await settle(1)
         with pytest.raises(httptools.HttpParserCallbackError):
             ear.wire.deliver(OK)
         await settle()

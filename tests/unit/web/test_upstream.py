@@ -749,6 +749,7 @@ def test_an_answer_that_nobody_waits_for_is_heard_and_its_connection_is_used_aga
             made.written.clear()
             asking = get(backend)
             assert asking.begin(partial(heard.append, number))
+            await settle(1)
             assert made.written == b"GET /a HTTP/1.1\r\n\r\n"
             assert asking.exchange is not None
             made.deliver(OK)
@@ -799,6 +800,7 @@ def test_an_answer_to_what_has_begun_may_be_waited_for_at_any_time(cut_at):
         asking = get(backend, b"POST")
         heard: list[int] = []
         assert asking.begin(lambda: heard.append(1))
+        await settle(1)
         made = backend.made[0]
         if cut_at:
             made.deliver(OK[:cut_at])
@@ -828,6 +830,7 @@ def test_what_has_begun_on_a_connection_that_ends_is_sent_again_by_who_waits_if_
         asking = get(backend, method)
         heard: list[int] = []
         assert asking.begin(lambda: heard.append(1))
+        await settle(1)
         if wire:
             backend.made[0].deliver(wire)
         backend.made[0].lose()
