@@ -22,7 +22,8 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.model.version import VersionId
-from anyfc.runtime.builtin import Builtin, fits
+from anyfc.runtime.builtin import Builtin
+from anyfc.runtime.channel import fits
 from anyfc.runtime.frame import INVOKE
 from anyfc.runtime.table import PYTHON
 from anyfc.scheduler.lease import Lease

@@ -1,7 +1,7 @@
 """The functions' logs: written behind the back of invocations, read and followed by request.
 
-A line goes from `write` into a buffer and to those who follow (`buffer.py`), and from there, at
-most 0.1 s later, into the files of `segments.py`. All files are touched on one thread of their own,
+A line goes into a buffer and to those who follow (`buffer.py`), and from there, at most 0.1 s
+later, into the files of `segments.py`. All files are touched on one thread of their own,
 in order.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Logs:
-    """The logs of all functions. `write` and the rest are called on the loop, not on threads.
+    """The logs of all functions. What is to be written goes into the `buffer`. For the loop only.
 
     `limit_bytes` bounds the files of one function, `buffer_bytes` what waits to be written.
     """
@@ -50,12 +50,6 @@ class Logs:
         # These two belong to the thread.
         self._lost: Counter[str] = Counter()  # function → lines
         self._failing: set[str] = set()  # functions
-
-    def write(
-        self, function: str, request_id: str, instance_id: str, lines: Sequence[bytes]
-    ) -> None:
-        """Add lines to a function's log; see `Buffer.write`."""
-        self.buffer.write(function, request_id.encode(), instance_id.encode(), lines)
 
     async def read(
         self, function: str, *, since: float | None = None, request_id: str | None = None

@@ -18,7 +18,7 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.runtime.channel import Channel, ChannelClosed
-from anyfc.runtime.frame import PIECE_BYTES, Answer
+from anyfc.runtime.frame import Answer
 from anyfc.sandbox.process import Process
 from anyfc.sandbox.zygote import SandboxFailed
 
@@ -108,12 +108,11 @@ class Builtin:
         self._begin(timeout_s)
         try:
             await self._channel.send_all(kind, _meta(request_id, http), event)
+            return await self.wait(timeout_s)
         except ChannelClosed:
             return await self._explain_end(timeout_s)
-        except BaseException:
+        finally:
             self._deadline = math.inf
-            raise
-        return await self.wait(timeout_s)
 
     def send(
         self,
@@ -126,7 +125,7 @@ class Builtin:
     ) -> None:
         """Send a request; `listener` is called when there is something to `take`, or to `wait` for.
 
-        The event must be short enough: see `fits`.
+        The event must be short enough: see `channel.fits`.
         """
         self._begin(timeout_s)
         self._channel.send(kind, _meta(request_id, None), event, listener)
@@ -218,8 +217,3 @@ def _meta(request_id: str, http: HttpCall | None) -> bytes:
     if http is None:
         return b'{"request_id":"%b"}' % request_id.encode()
     return msgspec.json.encode({"request_id": request_id, "http": http})
-
-
-def fits(event: bytes | Payload) -> bool:
-    """Say whether an event is short enough for `Builtin.send`."""
-    return isinstance(event, bytes) and len(event) <= PIECE_BYTES

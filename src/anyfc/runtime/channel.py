@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 from anyfc.model.invocation import Payload
 from anyfc.runtime.frame import (
@@ -94,7 +94,7 @@ class Channel:
             raise ChannelClosed
 
     def send(self, kind: bytes, meta: bytes, event: bytes, listener: Callable[[], None]) -> None:
-        """Send a request whose event is short enough for one frame.
+        """Send a request whose event `fits` into one frame.
 
         `listener` is called when a frame has come, or none will.
         """
@@ -109,7 +109,7 @@ class Channel:
 
     async def send_all(self, kind: bytes, meta: bytes, event: bytes | Payload) -> None:
         """Send a request. Raises ChannelClosed."""
-        if isinstance(event, bytes) and len(event) <= PIECE_BYTES:
+        if fits(event):
             self._transport.write(encode_request(kind, meta, len(event), event))
         else:
             await self._send_pieces(kind, meta, event)
@@ -175,6 +175,11 @@ class Channel:
             if not self._closed:
                 self._transport.resume_reading()
         return frame
+
+
+def fits(event: bytes | Payload) -> TypeGuard[bytes]:
+    """Say whether an event is short enough for one frame."""
+    return isinstance(event, bytes) and len(event) <= PIECE_BYTES
 
 
 def cut(event: bytes) -> Iterator[bytes]:

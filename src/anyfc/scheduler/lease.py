@@ -68,17 +68,13 @@ class Lease:
             member.pool.give_back(member)
 
     async def __aenter__(self) -> Instance | InitializationFailed:
-        member = self._member
-        if member is None:
-            pool = self._scheduler.pool_of(self.function, self._version)
-            member = pool.take_nowait()
-            if member is None:
-                won = await pool.take()
-                if isinstance(won, InitializationFailed):
-                    return won
-                member = won
-            self._member = member
-        return member.instance
+        if self._member is None and self.take_nowait() is None:
+            won = await self._scheduler.pool_of(self.function, self._version).take()
+            if isinstance(won, InitializationFailed):
+                return won
+            self._member = won
+        assert self._member is not None
+        return self._member.instance
 
     async def __aexit__(
         self,

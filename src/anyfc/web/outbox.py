@@ -19,13 +19,12 @@ class Outbox:
     """Whose turn it is to send, once the loop has handed over what there was to read."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._senders: list[Sender] = []
 
     def add(self, sender: Sender) -> None:
         """Have something flushed, soon."""
         if not self._senders:
-            self._loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
         self._senders.append(sender)
 
     def _flush(self) -> None:

@@ -66,7 +66,7 @@ class Upstream:
         self.rules = rules
         self._connect = connect
         self._idle: list[Exchange] = []
-        self._outbox: Outbox | None = None  # until there is a loop
+        self._outbox = Outbox()
 
     def ask(
         self,
@@ -110,8 +110,6 @@ class Upstream:
         return None
 
     async def open(self) -> Exchange:
-        if self._outbox is None:
-            self._outbox = Outbox()
         exchange = Exchange(self._outbox)
         try:
             await self._connect(exchange)

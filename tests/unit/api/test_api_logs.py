@@ -29,7 +29,7 @@ def scope(query: bytes) -> dict[str, Any]:
 
 def write(api, *lines: bytes, request_id: str = "1-a") -> None:
     async def write_now() -> None:
-        api.parts.logs.write("f", request_id, "c-1", list(lines))
+        api.parts.logs.buffer.write("f", request_id.encode(), b"c-1", list(lines))
 
     api.runner.run(write_now())
 
@@ -104,7 +104,7 @@ def test_a_followed_log_goes_on_until_the_reader_leaves(api):
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             task = group.create_task(build_app(api.parts)(scope(b"follow=True"), receive, send))
             pieces = [await sent.get()]
-            api.parts.logs.write("f", "1-b", "c-1", [b"after"])
+            api.parts.logs.buffer.write("f", b"1-b", b"c-1", [b"after"])
             pieces.append(await sent.get())
             gone.set()
             await task

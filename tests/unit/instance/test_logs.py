@@ -40,10 +40,10 @@ def stored(folder: Path) -> bytes:
 
 def test_what_was_just_written_can_be_read(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"one", b"two"])
-        logs.write("g", "1-b", "c-2", [b"other"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"one", b"two"])
+        logs.buffer.write("g", b"1-b", b"c-2", [b"other"])
         assert await messages(logs.read("f")) == [b"one", b"two"]
-        logs.write("f", "1-c", "c-1", [b"three"])
+        logs.buffer.write("f", b"1-c", b"c-1", [b"three"])
         assert await messages(logs.read("f")) == [b"one", b"two", b"three"]
 
     with_logs(tmp_path, scenario)
@@ -51,7 +51,7 @@ def test_what_was_just_written_can_be_read(tmp_path: Path) -> None:
 
 def test_an_entry_says_when_and_where_it_was_written(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"hello"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"hello"])
         assert [entry async for entry in logs.read("f")] == [
             Entry(time=1735689600.123, request_id="1-a", instance_id="c-1", message=b"hello")
         ]
@@ -63,9 +63,9 @@ def test_reading_can_be_limited_to_a_time_and_to_a_request(tmp_path: Path) -> No
     times = iter([10.0, 20.0, 30.0])
 
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"one"])
-        logs.write("f", "1-b", "c-1", [b"two"])
-        logs.write("f", "1-a", "c-1", [b"three"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"one"])
+        logs.buffer.write("f", b"1-b", b"c-1", [b"two"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"three"])
         assert await messages(logs.read("f", since=20.0)) == [b"two", b"three"]
         assert await messages(logs.read("f", request_id="1-a")) == [b"one", b"three"]
         assert await messages(logs.read("f", since=20.0, request_id="1-a")) == [b"three"]
@@ -75,7 +75,7 @@ def test_reading_can_be_limited_to_a_time_and_to_a_request(tmp_path: Path) -> No
 
 def test_lines_reach_the_files_without_being_asked_for(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"hello"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"hello"])
         while not stored(tmp_path).endswith(b"\thello\n"):  # noqa: ASYNC110 (files tell nobody)
             await asyncio.sleep(0)
 
@@ -84,7 +84,7 @@ def test_lines_reach_the_files_without_being_asked_for(tmp_path: Path) -> None:
 
 def test_closing_writes_what_is_left(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"last words"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"last words"])
 
     with_logs(tmp_path, scenario, clock=lambda: 1.0)
     assert stored(tmp_path) == b"1000\t1-a\tc-1\tlast words\n"
@@ -92,7 +92,7 @@ def test_closing_writes_what_is_left(tmp_path: Path) -> None:
 
 def test_being_cancelled_writes_what_is_left(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"last words"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"last words"])
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
@@ -104,7 +104,7 @@ def test_a_reader_that_goes_away_takes_no_lines_with_it(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
         wrote = []
         for n in range(50):
-            logs.write("f", "1-a", "c-1", [b"%d" % n])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"%d" % n])
             wrote.append(b"%d" % n)
             reader = asyncio.ensure_future(messages(logs.read("f")))
             for _ in range(n % 5):
@@ -118,9 +118,9 @@ def test_a_reader_that_goes_away_takes_no_lines_with_it(tmp_path: Path) -> None:
 
 def test_a_full_buffer_drops_the_oldest_lines_and_says_how_many(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("quiet", "1-b", "c-2", [b"early"])
+        logs.buffer.write("quiet", b"1-b", b"c-2", [b"early"])
         for n in range(500):
-            logs.write("f", "1-a", "c-1", [b"%d" % n, b"%d+" % n])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"%d" % n, b"%d+" % n])
         notice, *kept = [entry async for entry in logs.read("f")]
         dropped = 1000 - len(kept)
         assert 0 < len(kept) < 1000
@@ -131,9 +131,9 @@ def test_a_full_buffer_drops_the_oldest_lines_and_says_how_many(tmp_path: Path) 
         assert [entry.message for entry in kept[::2]] == [b"%d" % n for n in range(500)][
             dropped // 2 :
         ]
-        logs.write("f", "1-a", "c-1", [b"after"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"after"])
         assert (await messages(logs.read("f")))[-1] == b"after"
-        logs.write("quiet", "1-b", "c-2", [b"late"])
+        logs.buffer.write("quiet", b"1-b", b"c-2", [b"late"])
         assert await messages(logs.read("quiet")) == [
             b"lines left out here because they could not be written: 1",
             b"late",
@@ -149,11 +149,11 @@ def test_lines_that_a_disk_refuses_are_counted_and_reported_once(
         obstacle = tmp_path / "f"
         obstacle.write_bytes(b"a file where the folder should be")
         for _ in range(3):
-            logs.write("f", "1-a", "c-1", [b"lost", b"too"])
-            logs.write("g", "1-b", "c-2", [b"kept"])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"lost", b"too"])
+            logs.buffer.write("g", b"1-b", b"c-2", [b"kept"])
             await messages(logs.read("g"))
         obstacle.unlink()
-        logs.write("f", "1-a", "c-1", [b"again"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"again"])
         assert await messages(logs.read("f")) == [
             b"lines left out here because they could not be written: 6",
             b"again",
@@ -167,10 +167,10 @@ def test_lines_that_a_disk_refuses_are_counted_and_reported_once(
 
 def test_a_removed_log_is_gone_with_what_was_not_yet_written(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"in the file"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"in the file"])
         await messages(logs.read("f"))
-        logs.write("f", "1-a", "c-1", [b"in the buffer"])
-        logs.write("g", "1-b", "c-2", [b"other"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"in the buffer"])
+        logs.buffer.write("g", b"1-b", b"c-2", [b"other"])
         await logs.remove("f")
         assert await messages(logs.read("f")) == []
         assert await messages(logs.read("g")) == [b"other"]
@@ -181,12 +181,12 @@ def test_a_removed_log_is_gone_with_what_was_not_yet_written(tmp_path: Path) -> 
 
 def test_following_begins_with_what_is_there_and_goes_on(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"one", b"two"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"one", b"two"])
         async with aclosing(logs.follow("f")) as entries:
             assert await take(entries, 2) == [b"one", b"two"]
-            logs.write("f", "1-b", "c-1", [b"three"])
-            logs.write("g", "1-c", "c-2", [b"other"])
-            logs.write("f", "1-d", "c-1", [b"four"])
+            logs.buffer.write("f", b"1-b", b"c-1", [b"three"])
+            logs.buffer.write("g", b"1-c", b"c-2", [b"other"])
+            logs.buffer.write("f", b"1-d", b"c-1", [b"four"])
             assert await take(entries, 2) == [b"three", b"four"]
 
     with_logs(tmp_path, scenario)
@@ -197,7 +197,7 @@ def test_following_neither_loses_nor_repeats_a_line_at_the_seam(tmp_path: Path, 
     async def scenario(logs: Logs) -> None:
         async def write() -> None:
             for n in range(2000):
-                logs.write("f", f"1-{n % 2}", "c-1", [b"%d" % n])
+                logs.buffer.write("f", f"1-{n % 2}".encode(), b"c-1", [b"%d" % n])
                 if n % 20 == 0:
                     await asyncio.sleep(0)
                 if n == 1000:
@@ -217,10 +217,10 @@ def test_following_neither_loses_nor_repeats_a_line_at_the_seam(tmp_path: Path, 
 
 def test_a_follower_sees_an_entry_as_a_reader_does(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"history"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"history"])
         async with aclosing(logs.follow("f")) as entries:
             followed = [await anext(entries)]
-            logs.write("f", "1-ü", "c-1", [b"x" * (ENTRY_BYTES + 1), b"\xff\r"])
+            logs.buffer.write("f", "1-ü".encode(), b"c-1", [b"x" * (ENTRY_BYTES + 1), b"\xff\r"])
             followed += [await anext(entries), await anext(entries)]
         assert followed == [entry async for entry in logs.read("f")]
 
@@ -229,20 +229,20 @@ def test_a_follower_sees_an_entry_as_a_reader_does(tmp_path: Path) -> None:
 
 def test_a_follower_that_is_too_slow_is_told_what_it_missed(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"start"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"start"])
         async with aclosing(logs.follow("f")) as entries:
             assert await take(entries, 1) == [b"start"]
             line = b"x" * KIB
             for _ in range(2000):
-                logs.write("f", "1-a", "c-1", [line])
-            logs.write("f", "1-a", "c-1", [b"short enough to fit, but out of order"])
+                logs.buffer.write("f", b"1-a", b"c-1", [line])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"short enough to fit, but out of order"])
             kept = 0
             while (message := (await anext(entries)).message) == line:
                 kept += 1
             assert FOLLOWER_BYTES // 2 < kept * KIB <= FOLLOWER_BYTES
             missed = b"lines left out here because they came faster than they were read: %d"
             assert message == missed % (2001 - kept)
-            logs.write("f", "1-a", "c-1", [b"again"])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"again"])
             assert await take(entries, 1) == [b"again"]
         assert len(await messages(logs.read("f"))) == 2003
 
@@ -251,12 +251,12 @@ def test_a_follower_that_is_too_slow_is_told_what_it_missed(tmp_path: Path) -> N
 
 def test_a_follower_that_is_dismissed_gets_what_was_written_before(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
-        logs.write("f", "1-a", "c-1", [b"one"])
+        logs.buffer.write("f", b"1-a", b"c-1", [b"one"])
         async with asyncio.TaskGroup() as group:
             following = [group.create_task(messages(logs.follow("f"))) for _ in range(2)]
             while len(logs.buffer._followers.get("f", [])) < 2:  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0)
-            logs.write("f", "1-a", "c-1", [b"two"])
+            logs.buffer.write("f", b"1-a", b"c-1", [b"two"])
             logs.dismiss_followers()
         assert [task.result() for task in following] == [[b"one", b"two"]] * 2
         assert not logs.buffer._followers
@@ -282,7 +282,7 @@ def test_a_thousand_functions_keep_their_logs_apart(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
         for round_number in range(3):
             for n in range(1000):
-                logs.write(f"f{n}", "1-a", "c-1", [b"%d %d" % (n, round_number)])
+                logs.buffer.write(f"f{n}", b"1-a", b"c-1", [b"%d %d" % (n, round_number)])
             await messages(logs.read("f0"))
         for n in range(0, 1000, 97):
             assert await messages(logs.read(f"f{n}")) == [b"%d %d" % (n, r) for r in range(3)]
@@ -294,7 +294,7 @@ def test_a_sweep_deletes_the_logs_of_functions_that_are_not_kept(tmp_path):
     async def run():
         async with open_logs(tmp_path, limit_bytes=LIMIT_BYTES) as logs:
             for name in ("kept", "gone"):
-                logs.write(name, "r", "i", [b"line"])
+                logs.buffer.write(name, b"r", b"i", [b"line"])
             await logs.sweep({"kept"})
             return [len([entry async for entry in logs.read(name)]) for name in ("kept", "gone")]
 

@@ -9,8 +9,8 @@ import pytest
 from clock import run_on_clock, settle
 
 from anyfc.model.invocation import Crashed, HttpCall, Raised, Returned, TimedOut
-from anyfc.runtime.builtin import Builtin, fits
-from anyfc.runtime.channel import ChannelClosed
+from anyfc.runtime.builtin import Builtin
+from anyfc.runtime.channel import ChannelClosed, fits
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PIECE_BYTES, WSGI, Answer
 from anyfc.sandbox.zygote import SandboxFailed
 
