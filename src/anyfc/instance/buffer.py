@@ -6,8 +6,8 @@ that writes the files would hold up the loop with it ten times a second.
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from anyfc.instance.lines import ENTRY_BYTES, KIB, Entry, format_lines
@@ -29,6 +29,28 @@ class Record:
         self.lines = lines
 
 
+class Growth:
+    """What one function's log is to grow by."""
+
+    __slots__ = ("lines", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+        self.lines = 0
+
+
+def sort_by_function(records: list[Record]) -> dict[str, Growth]:
+    """Put together what is one function's."""
+    growths: dict[str, Growth] = {}
+    for record in records:
+        growth = growths.get(record.function)
+        if growth is None:
+            growth = growths[record.function] = Growth()
+        growth.texts.append(record.text)
+        growth.lines += record.lines
+    return growths
+
+
 class Follower:
     """New lines for one reader; what it is too slow for is counted instead of kept."""
 
@@ -41,7 +63,7 @@ class Follower:
         self._changed = asyncio.Event()
 
     def offer(
-        self, time_ms: int, request_id: bytes, instance_id: bytes, lines: Sequence[bytes], size: int
+        self, time_ms: int, request_id: bytes, instance_id: bytes, lines: list[bytes], size: int
     ) -> None:
         if self._request_id is not None and self._request_id != request_id:
             return
@@ -91,7 +113,7 @@ class Buffer:
         self._clock = clock
         self._time_ms = 0
         self._stamp = b"0\t"  # the same time, in the form of the files
-        self._records: deque[Record] = deque()
+        self._records: list[Record] = []
         self._size_bytes = 0
         self._dropped: Counter[str] = Counter()  # function → lines
         self._followers: dict[str, list[Follower]] = {}
@@ -99,7 +121,7 @@ class Buffer:
         self.much = asyncio.Event()  # and it should not wait
 
     def write(
-        self, function: str, request_id: bytes, instance_id: bytes, lines: Sequence[bytes]
+        self, function: str, request_id: bytes, instance_id: bytes, lines: list[bytes]
     ) -> None:
         """Add lines, which hold no newline, to a function's log; only remembers them.
 
@@ -111,7 +133,7 @@ class Buffer:
         if time_ms != self._time_ms:
             self._time_ms = time_ms
             self._stamp = b"%d\t" % time_ms
-        text = format_lines(b"%b%b\t%b\t" % (self._stamp, request_id, instance_id), lines)
+        text = format_lines(self._stamp, request_id, instance_id, lines)
         if not self._records:
             self.some.set()
         self._records.append(Record(function, text, len(lines)))
@@ -123,9 +145,9 @@ class Buffer:
             for follower in self._followers[function]:
                 follower.offer(time_ms, request_id, instance_id, lines, len(text))
 
-    def take(self) -> tuple[deque[Record], Counter[str]]:
+    def take(self) -> tuple[list[Record], Counter[str]]:
         """Take out everything: the records, and how many lines of which function were dropped."""
-        records, self._records = self._records, deque()
+        records, self._records = self._records, []
         dropped, self._dropped = self._dropped, Counter()
         self._size_bytes = 0
         self.some.clear()
@@ -135,7 +157,7 @@ class Buffer:
     def forget(self, function: str) -> None:
         """Drop what is here of a function, without a word."""
         kept = [record for record in self._records if record.function != function]
-        self._records = deque(kept)
+        self._records = kept
         self._size_bytes = sum([RECORD_BYTES + len(record.text) for record in kept])
         self._dropped.pop(function, None)
 
@@ -157,7 +179,10 @@ class Buffer:
                 follower.dismiss()
 
     def _drop_oldest(self) -> None:
+        given_way = 0
         while self._size_bytes > self._limit_bytes:
-            record = self._records.popleft()
+            record = self._records[given_way]
             self._size_bytes -= RECORD_BYTES + len(record.text)
             self._dropped[record.function] += record.lines
+            given_way += 1
+        del self._records[:given_way]

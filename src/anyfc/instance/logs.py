@@ -8,14 +8,14 @@ in order.
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from anyfc.instance.buffer import NOTICE, Buffer, Follower, Record
+from anyfc.instance.buffer import NOTICE, Buffer, Follower, Record, sort_by_function
 from anyfc.instance.lines import KIB, Entry, format_lines
 from anyfc.instance.segments import Position, Segments
 
@@ -138,21 +138,16 @@ class Logs:
     # On the thread
 
     def _store(
-        self, records: Iterable[Record], dropped: Counter[str], function: str | None
+        self, records: list[Record], dropped: Counter[str], function: str | None
     ) -> Position:
         self._lost += dropped
-        texts: defaultdict[str, list[bytes]] = defaultdict(list)
-        lines: Counter[str] = Counter()
-        for record in records:
-            name = record.function
-            if name not in texts and self._lost[name]:
+        for name, growth in sort_by_function(records).items():
+            texts = growth.texts
+            if self._lost[name]:
                 notice = f"{NOTICE} because they could not be written: {self._lost[name]}"
-                time_ms = int(record.text.partition(b"\t")[0])
-                texts[name].append(format_lines(b"%d\t\t\t" % time_ms, [notice.encode()]))
-            texts[name].append(record.text)
-            lines[name] += record.lines
-        for name, text in texts.items():
-            self._append(name, b"".join(text), lines[name])
+                stamp = texts[0].partition(b"\t")[0] + b"\t"
+                texts.insert(0, format_lines(stamp, b"", b"", [notice.encode()]))
+            self._append(name, b"".join(texts), growth.lines)
         return self._segments.end(function) if function is not None else Position(0, 0)
 
     def _append(self, function: str, text: bytes, lines: int) -> None:

@@ -36,7 +36,7 @@ class Output:
         self._splitter = LineSplitter()
         self._begun = False
         self._request_id = b""  # whose the next line is
-        self._running: list[bytes] = []
+        self._running: set[bytes] = set()
         self._early: list[bytes] = []
         self._tail: list[bytes] | None = None
         self._open = True
@@ -50,7 +50,7 @@ class Output:
     def begin(self, request_id: bytes, line: bytes, keep_tail: bool) -> None:
         """Count what follows to a request; `line` marks its start."""
         running = self._running
-        running.append(request_id)
+        running.add(request_id)
         if len(running) > 1:
             if len(running) == 2:
                 self._drain()  # all of it is the first one's
@@ -72,7 +72,7 @@ class Output:
                 self._drain()  # what was printed until now is nobody's for certain
                 if rest := self._splitter.rest():
                     self._put([rest])
-                self._request_id = running[0]
+                self._request_id = next(iter(running))
             self._buffer.write(self._function, request_id, self._instance_id, [line])
             return
         self._drain()

@@ -32,7 +32,7 @@ def with_buffer(
 
 
 def write(buffer: Buffer, *lines: bytes, function: str = "f", request_id: bytes = b"r") -> None:
-    buffer.write(function, request_id, b"c", lines)
+    buffer.write(function, request_id, b"c", list(lines))
 
 
 def texts(buffer: Buffer) -> list[tuple[str, bytes]]:

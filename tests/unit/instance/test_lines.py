@@ -88,7 +88,7 @@ def test_a_tail_that_is_not_text_is_cut_at_its_limit() -> None:
     lines=st.lists(st.binary().map(lambda line: line.replace(b"\n", b"")), min_size=1),
 )
 def test_what_is_formatted_is_parsed_to_the_same_entries(time_ms: int, lines: list[bytes]) -> None:
-    text = format_lines(b"%d\t%b\tc-1\t" % (time_ms, "1-ü".encode()), lines)
+    text = format_lines(b"%d\t" % time_ms, "1-ü".encode(), b"c-1", lines)
     assert text.endswith(b"\n")
     assert [parse_line(line) for line in text[:-1].split(b"\n")] == [
         Entry(time=time_ms / 1000, request_id="1-ü", instance_id="c-1", message=line)
@@ -97,17 +97,17 @@ def test_what_is_formatted_is_parsed_to_the_same_entries(time_ms: int, lines: li
 
 
 def test_a_log_file_has_one_line_with_four_columns_for_each_entry() -> None:
-    assert format_lines(b"1000\t1-a\tc-1\t", [b"x\ty", b""]) == (
+    assert format_lines(b"1000\t", b"1-a", b"c-1", [b"x\ty", b""]) == (
         b"1000\t1-a\tc-1\tx\ty\n1000\t1-a\tc-1\t\n"
     )
 
 
 def test_a_newline_inside_a_line_makes_two_entries() -> None:
-    assert format_lines(b"1\tr\tc\t", [b"a\nb"]) == b"1\tr\tc\ta\n1\tr\tc\tb\n"
+    assert format_lines(b"1\t", b"r", b"c", [b"a\nb"]) == b"1\tr\tc\ta\n1\tr\tc\tb\n"
 
 
 def test_a_formatted_entry_is_never_too_long() -> None:
-    text = format_lines(b"1\tr\tc\t", [b"x" * (ENTRY_BYTES + 1), b"y"])
+    text = format_lines(b"1\t", b"r", b"c", [b"x" * (ENTRY_BYTES + 1), b"y"])
     assert text == b"1\tr\tc\t" + b"x" * ENTRY_BYTES + b"\n1\tr\tc\ty\n"
 
 

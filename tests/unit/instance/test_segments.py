@@ -14,7 +14,7 @@ LIMIT_BYTES = 512 * KIB
 
 
 def text(time_ms: int, *messages: bytes, request_id: str = "1-a") -> bytes:
-    return format_lines(b"%d\t%b\tc-1\t" % (time_ms, request_id.encode()), messages)
+    return format_lines(b"%d\t" % time_ms, request_id.encode(), b"c-1", list(messages))
 
 
 def messages(
