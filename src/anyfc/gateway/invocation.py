@@ -27,7 +27,7 @@ from anyfc.runtime.channel import fits
 from anyfc.runtime.frame import INVOKE
 from anyfc.runtime.table import PYTHON
 from anyfc.scheduler.lease import Lease
-from anyfc.web.message import Reply, Response, Rest
+from anyfc.web.message import Reply, Response, Rest, Underway
 
 BUILT_IN: Final = frozenset(PYTHON)
 
@@ -51,7 +51,7 @@ ERROR_TYPE: Final = b"X-Fc-Error-Type: %b\r\n" + JSON
 INITIALIZATION: Final = b"X-Fc-Error-Type: InitializationError\r\n" + JSON
 
 
-class EventCall:
+class EventCall(Underway):
     """One event on its way. `head` is the pattern of the header lines that its answer begins with.
 
     Where a built-in instance is free, and event and answer are short, nothing is waited for, and

@@ -7,13 +7,12 @@ has waited long enough are decided on the same few fields.
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import httptools
 
@@ -36,7 +35,7 @@ from anyfc.web.message import (
     Rest,
     Underway,
 )
-from anyfc.web.outbox import Outbox
+from anyfc.web.outbox import Outbox, Sender
 from anyfc.web.transport import Transport
 from anyfc.web.tunnel import End
 
@@ -51,6 +50,8 @@ LINGER_S: Final = 30.0
 # Connections above the limit that wait until their client has read why.
 REFUSED_CONNECTIONS: Final = 128
 SWEEP_S: Final = 0.5
+LF: Final = 0x0A
+CR: Final = 0x0D
 GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE: Final = b"Connection: close\r\n\r\n"
 NO_BODY: Final = frozenset((204, 304))
@@ -69,8 +70,10 @@ class Patience:
     drain_s: float
 
 
-class Application(Protocol):
+class Application:
     """What answers requests."""
+
+    __slots__ = ()
 
     def handle(self, request: Request, reply: Reply) -> Rest | None:
         """Answer by sending one response.
@@ -78,9 +81,11 @@ class Application(Protocol):
         What there is to wait for is in the coroutine that this returns; it is cancelled when the
         caller hangs up. None: the reply has been entrusted to somebody, see `Reply.entrust`.
         """
+        raise NotImplementedError
 
     def refuse(self, problem: FunctionComputeError) -> Response:
         """Put a problem with the HTTP itself into words."""
+        raise NotImplementedError
 
 
 class Server:
@@ -133,15 +138,15 @@ class Server:
             connection.abort()
 
 
-class Answer:
-    """What an application sends its response with; see `web.message.Reply`."""
+class Answer(Reply):
+    """What an application sends its response with."""
 
-    __slots__ = ("_connection", "_request", "started")
+    __slots__ = ("_connection", "_request")
 
     def __init__(self, connection: "Connection", request: Request) -> None:
+        super().__init__()
         self._connection = connection
         self._request = request
-        self.started = False
 
     def send(self, response: Response) -> Coroutine[Any, Any, None]:
         assert not self.started, "a request is answered once"
@@ -165,7 +170,7 @@ class Answer:
         self._connection.resume(rest)
 
 
-class Connection:
+class Connection(Sender):
     """One client: a parser, a queue of requests that are answered in order, and a task.
 
     The task is there for what has to be waited for. A request that needs no waiting of ours is
@@ -175,11 +180,12 @@ class Connection:
     """
 
     def __init__(self, server: Server) -> None:
+        super().__init__(server.outbox)
         self._server = server
         self._transport: Transport
         self._parser: httptools.HttpRequestParser | None = None
         self._task: asyncio.Task[None] | None = None
-        self._queue: deque[Request] = deque()
+        self._queue: list[Request] = []
         self._current: Request | None = None  # the one that is being answered
         self._answer: Answer | None = None  # and with what
         self._underway: Underway | None = None  # who has been entrusted with its answer
@@ -194,11 +200,11 @@ class Connection:
         self._read_paused = 0
         self.deadline = 0.0
         self._unsent_bytes = 0
-        self._pending = b""  # what is in the outbox
         self._raw_bytes = 0  # since something was last understood
         self._in_head = False
         self._target = b""
         self._headers: list[Header] = []
+        self._fields: dict[bytes, bytes] = {}
         self._chunk_bytes = 0
         self._head_bytes = 0  # not less than what has come of a head
         self._body: Body | None = None  # the one that is arriving
@@ -346,12 +352,15 @@ class Connection:
         self._in_head = True
         self._target = b""
         self._headers = []
+        self._fields = {}
 
     def on_url(self, piece: bytes) -> None:
-        self._target += piece
+        self._target = self._target + piece if self._target else piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        lower = name.lower()
+        self._headers.append((lower, value))
+        self._fields[lower] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -360,16 +369,18 @@ class Connection:
         self._raw_bytes = 0
         parser = self._parser
         assert parser is not None
-        headers = self._headers
-        self._headers = []  # trailers are no headers
-        fields = dict(headers)
+        headers, fields = self._headers, self._fields
+        self._headers, self._fields = [], {}  # trailers are no headers
         # The parser took digits only, one header of them, and not together with an encoding.
         declared_bytes: int | None = 0
         if b"content-length" in fields:
             declared_bytes = int(fields[b"content-length"])
         elif b"transfer-encoding" in fields:
             declared_bytes = None
-        version = parser.get_http_version()
+        keep_alive = parser.should_keep_alive()
+        # Without a word about it, it is HTTP/1.1 alone whose connections stay.
+        usual = keep_alive and b"connection" not in fields
+        version = "1.1" if usual else parser.get_http_version()
         waits = b"expect" in fields and version == "1.1"
         self._body = body = Body(self, declared_bytes, self._go_on if waits else None)
         request = Request(
@@ -378,7 +389,7 @@ class Connection:
             headers=headers,
             fields=fields,
             body=body,
-            keep_alive=parser.should_keep_alive(),
+            keep_alive=keep_alive,
             peer=self._peer,
             old=version == "1.0",
             secure=self._secure,
@@ -450,7 +461,7 @@ class Connection:
                 patience = self._server.patience
                 self._expect(patience.header_s if self._in_head else patience.keep_alive_s)
             return
-        request = self._current = self._queue.popleft()
+        request = self._current = self._queue.pop(0)
         if self._held and len(self._queue) < PIPELINE // 2:
             self._held = False
             self.resume_reading()
@@ -539,9 +550,7 @@ class Connection:
             request.keep_alive = False
         whole = self._format_whole(response, _ending(request), head_only=request.method == b"HEAD")
         if request.keep_alive and self._drained is None and not self._queue:
-            if not self._pending:
-                self._server.outbox.add(self)
-            self._pending += whole
+            self.send_soon(whole)
             self._answered()
             return
         self._write(whole)
@@ -610,7 +619,6 @@ class Connection:
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Send what is in the outbox; see `web.outbox.Sender`."""
         if self._pending:
             pending, self._pending = self._pending, b""
             if not self._transport.is_closing():
@@ -624,12 +632,13 @@ class Connection:
 
     def _format(self, response: Response, ending: bytes, body: bytes = b"") -> bytes:
         status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
-        headers = response.headers
-        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
-        if lines.count(b"\n") + lines.count(b"\r") != 2 * len(headers):
-            whole = [(_one_line(name), _one_line(value)) for name, value in headers]
-            lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in whole])
-        return b"".join((status, response.head, lines, self._server.date, ending, body))
+        pieces = [status, response.head]
+        for name, value in response.headers:
+            pieces.append(b"%b: %b\r\n" % (_one_line(name), _one_line(value)))
+        pieces.append(self._server.date)
+        pieces.append(ending)
+        pieces.append(body)
+        return b"".join(pieces)
 
     def _go_on(self) -> None:
         self._write(GO_ON)
@@ -718,6 +727,7 @@ def _date_line() -> bytes:
 
 
 def _one_line(text: bytes) -> bytes:
-    if b"\n" in text or b"\r" in text:
+    # Asking for a number is far cheaper than asking for bytes.
+    if LF in text or CR in text:
         return text.replace(b"\r", b" ").replace(b"\n", b" ")
     return text

@@ -9,7 +9,7 @@ from typing import Final
 import httptools
 
 from anyfc.web.message import HIGH_WATER_BYTES, KIB, Body, Header, PeerLost, Source
-from anyfc.web.outbox import Outbox
+from anyfc.web.outbox import Outbox, Sender
 from anyfc.web.transport import Transport
 from anyfc.web.tunnel import End
 
@@ -31,16 +31,15 @@ class NoAnswer(UpstreamFailed):
         super().__init__("no response")
 
 
-class Exchange:
+class Exchange(Sender):
     """One connection: sends requests and reads their responses, one at a time.
 
     Interim responses (1xx) are passed over, but for the 101 that was asked for; so are trailers.
     """
 
     def __init__(self, outbox: Outbox) -> None:
+        super().__init__(outbox)
         self._loop = asyncio.get_running_loop()
-        self._outbox = outbox
-        self._pending = b""  # what is in it
         self._transport: Transport
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None  # for a head, or for there to be no hope
@@ -287,8 +286,7 @@ class Exchange:
             self.answered = True
             return
         if rest is None:
-            self._pending = message
-            self._outbox.add(self)
+            self.send_soon(message)
         else:
             self._transport.write(message)
             self._sending = rest
@@ -298,7 +296,6 @@ class Exchange:
             rest.pour(self)
 
     def flush(self) -> None:
-        """Send what is in the outbox; see `web.outbox.Sender`."""
         pending, self._pending = self._pending, b""
         if pending and not self.lost:
             self._transport.write(pending)

@@ -9,8 +9,6 @@ from anyfc.web.message import KIB, Request
 TARGET_BYTES: Final = 4 * KIB
 HEADER_BYTES: Final = 8 * KIB
 ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
-# Requests without any of these need no second look.
-SPECIAL: Final = frozenset((b"transfer-encoding", b"expect"))
 
 
 def find_problem(request: Request, version: str, header_bytes: int) -> FunctionComputeError | None:
@@ -27,8 +25,10 @@ def find_problem(request: Request, version: str, header_bytes: int) -> FunctionC
         hosts = sum(name == b"host" for name, _ in request.headers)
     if hosts != 1 and not (request.old and hosts == 0):
         return InvalidArgument(f"a request needs one Host header, not {hosts}")
-    if not SPECIAL.isdisjoint(fields) and (problem := _find_special_problem(request)):
-        return problem
+    if b"transfer-encoding" in fields or b"expect" in fields:
+        problem = _find_special_problem(request)
+        if problem is not None:
+            return problem
     if request.method == b"CONNECT":
         return InvalidArgument("CONNECT: this server is no proxy")
     if not request.target.startswith(b"/"):

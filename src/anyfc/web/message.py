@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Generator, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, Protocol
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError
@@ -10,6 +10,7 @@ from anyfc.web.tunnel import End
 
 KIB: Final = 1024
 HIGH_WATER_BYTES: Final = 256 * KIB
+QUESTION_MARK: Final = 0x3F
 
 Header = tuple[bytes, bytes]
 
@@ -33,25 +34,36 @@ class Sink(Protocol):
     def take_failure(self, failure: Exception) -> None: ...
 
 
-class Source(Protocol):
+class Source:
     """What a request to a server behind us has as its body."""
 
-    declared_bytes: int | None
+    __slots__ = ("declared_bytes",)
+
+    def __init__(self, declared_bytes: int | None) -> None:
+        self.declared_bytes = declared_bytes
 
     def read_nowait(self) -> bytes | None:
         """Return the whole body if it is here and was not read yet, else None."""
+        raise NotImplementedError
 
     def pour(self, sink: Sink) -> None:
         """Hand the body to `sink`, what is here and then what comes, unless it is on hold."""
+        raise NotImplementedError
 
-    def hold(self) -> None: ...
-    def flow(self) -> None: ...
+    def hold(self) -> None:
+        """Let what comes wait until it may `flow`."""
+        raise NotImplementedError
+
+    def flow(self) -> None:
+        """Go on pouring. Sink may hold or discard the body while it takes a piece."""
+        raise NotImplementedError
 
     def discard(self) -> None:
         """Nobody wants the rest."""
+        raise NotImplementedError
 
 
-class Body:
+class Body(Source):
     """The body of one message, fed by a parser, and read by or poured into who handles the message.
 
     What is not read is kept up to a high-water mark; then the sender is made to wait.
@@ -59,8 +71,7 @@ class Body:
 
     __slots__ = (
         "_discarded", "_failure", "_first", "_held", "_held_bytes", "_limit_bytes", "_more",
-        "_on_first_read", "_paused", "_sink", "_valve", "_waiter", "complete", "declared_bytes",
-        "received_bytes",
+        "_on_first_read", "_paused", "_sink", "_valve", "_waiter", "complete", "received_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +80,7 @@ class Body:
         declared_bytes: int | None,
         on_first_read: Callable[[], None] | None = None,
     ) -> None:
+        super().__init__(declared_bytes)
         self._valve = valve
         self._first = b""  # the piece that is next; most bodies have one or none
         self._more: deque[bytes] | None = None  # those behind it
@@ -81,7 +93,6 @@ class Body:
         self._discarded = False
         self._sink: Sink | None = None
         self._held = False
-        self.declared_bytes = declared_bytes
         self.received_bytes = 0
         self.complete = False
 
@@ -171,7 +182,6 @@ class Body:
         return piece
 
     def read_nowait(self) -> bytes | None:
-        """Return the whole body if it is here and was not read yet, else None."""
         if not self.complete or (
             self._limit_bytes is not None and self.received_bytes > self._limit_bytes
         ):
@@ -189,7 +199,6 @@ class Body:
         self._held_bytes = 0
 
     def pour(self, sink: Sink) -> None:
-        """Hand the body to `sink` instead of a reader: what is here, and then what comes."""
         self._sink = sink
         self._say_go_on()
         if not self._held:
@@ -198,11 +207,9 @@ class Body:
             sink.take_failure(self._failure)
 
     def hold(self) -> None:
-        """Let what comes wait here until it may `flow`."""
         self._held = True
 
     def flow(self) -> None:
-        """Go on pouring. Sink may hold or discard the body while it takes a piece."""
         self._held = False
         sink = self._sink
         assert sink is not None
@@ -224,7 +231,7 @@ class Body:
         return self.complete and not self._held_bytes
 
     def discard(self) -> None:
-        """Let the rest flow into nothing; for a reader the body ends here."""
+        """Let the rest flow into nothing; for a reader too the body ends here."""
         self._discarded = True
         self._sink = None
         self._clear()
@@ -280,7 +287,9 @@ class Request:
     ) -> None:
         self.method = method
         self.target = target
-        self.path, _, self.query = target.partition(b"?")
+        self.path, self.query = target, b""
+        if QUESTION_MARK in target:
+            self.path, _, self.query = target.partition(b"?")
         self.headers = headers
         self.fields = fields
         self.body = body
@@ -325,35 +334,46 @@ class Rest(Protocol):
     def close(self) -> None: ...
 
 
-class Underway(Protocol):
+class Underway:
     """A request that is being answered by callbacks, without a task."""
+
+    __slots__ = ()
 
     def abandon(self) -> None:
         """Give up: the caller is gone. The reply takes nothing any more."""
+        raise NotImplementedError
 
 
-class Reply(Protocol):
-    """Takes the one response to a request."""
+class Reply:
+    """Takes the one response to a request; `started` says that it is too late for another one."""
 
-    started: bool  # too late for another one
+    __slots__ = ("started",)
 
-    async def send(self, response: Response) -> None:
+    def __init__(self) -> None:
+        self.started = False
+
+    def send(self, response: Response) -> Coroutine[Any, Any, None]:
         """Send it all, waiting while the client is slow."""
+        raise NotImplementedError
 
     def entrust(self, call: Underway) -> None:
         """Leave the answer to `call`: to its `send_now`, or to the `resume` that it asks for."""
+        raise NotImplementedError
 
     def send_now(self, response: Response) -> None:
         """Send a response whose body is bytes, to a request that was entrusted and is whole.
 
         Not from inside of `Application.handle`.
         """
+        raise NotImplementedError
 
     def resume(self, rest: Rest) -> None:
         """Go on waiting: `rest` becomes the business of a task, and `abandon` that of its end."""
+        raise NotImplementedError
 
-    async def upgrade(self, protocol: bytes, response: Response) -> End:
+    def upgrade(self, protocol: bytes, response: Response) -> Coroutine[Any, Any, End]:
         """Send a 101 instead, and return the client's end of what follows; see `web.tunnel.join`.
 
         Only for a request with an `upgrade`. Status and body of `response` do not count.
         """
+        raise NotImplementedError

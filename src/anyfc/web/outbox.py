@@ -5,14 +5,24 @@ are requests; when they are written in a row, the first one wakes it, and it sta
 """
 
 import asyncio
-from typing import Protocol
 
 
-class Sender(Protocol):
-    """A connection that has something to be sent."""
+class Sender:
+    """A connection that leaves what it has to send to an outbox."""
+
+    def __init__(self, outbox: "Outbox") -> None:
+        self._outbox = outbox
+        self._pending = b""  # what is in it
+
+    def send_soon(self, data: bytes) -> None:
+        """Send with the next flush, which is soon."""
+        if not self._pending:
+            self._outbox.add(self)
+        self._pending += data
 
     def flush(self) -> None:
-        """Send it; nothing, if it has been sent or is of no use any more."""
+        """Send what is pending, unless it is of no use any more."""
+        raise NotImplementedError
 
 
 class Outbox:

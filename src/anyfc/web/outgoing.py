@@ -3,22 +3,20 @@
 from collections.abc import Iterator
 
 from anyfc.model.invocation import Payload
-from anyfc.web.message import Sink
+from anyfc.web.message import Sink, Source
 
 
-class Outgoing:
-    """A payload as the body of one request to a server behind us; see `web.message.Source`."""
+class Outgoing(Source):
+    """A payload as the body of one request to a server behind us."""
 
-    __slots__ = ("_held", "_payload", "_pieces", "_sink", "declared_bytes")
+    __slots__ = ("_held", "_payload", "_pieces", "_sink")
 
     def __init__(self, payload: bytes | Payload) -> None:
+        super().__init__(len(payload) if isinstance(payload, bytes) else payload.size_bytes)
         self._payload = payload
         self._pieces: Iterator[bytes] = iter(())
         self._sink: Sink | None = None
         self._held = False
-        self.declared_bytes: int | None = (
-            len(payload) if isinstance(payload, bytes) else payload.size_bytes
-        )
 
     def read_nowait(self) -> bytes | None:
         return self._payload if isinstance(self._payload, bytes) else None
