@@ -13,7 +13,7 @@ from anyfc.errors import (
     TriggerNotFound,
 )
 from anyfc.gateway.address import cut_port, decode_segment
-from anyfc.model.access import Access, Cors
+from anyfc.model.access import Access, Anonymous, Cors
 from anyfc.model.domain import choose_route, rewrite
 from anyfc.model.function import name_in
 from anyfc.model.trigger import Trigger
@@ -25,21 +25,22 @@ INTERNAL: Final = "-vpc"  # at the end of the region: the address inside the clo
 PROXY: Final = b"/proxy/"
 PROXY_OF_SERVICES: Final = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
 TARGET_HEADER: Final = b"x-fc-invocation-target"
-# Clients send few, but could send any number.
-PLAIN_HOSTS: Final = 1024
+# Clients send few hosts, but could send any number.
+KNOWN_HOSTS: Final = 1024
 
 
 class Door:
     """What an HTTP call leads to, and what it has to pass.
 
-    `target` is path and query as a server behind the door sees them, `base_path` the part of the
-    path that leads here, which WSGI handlers do not see. No `methods` means all. `attachment`:
-    this is a default domain, and browsers are to save what they get, if that is wanted.
+    `target` is path and query as a server behind the door sees them, None: as they were asked for;
+    `base_path` the part of the path that leads here, which WSGI handlers do not see. No `methods`
+    means all. `attachment`: this is a default domain, and browsers are to save what they get, if
+    that is wanted. `anonymous`: everybody may pass.
     """
 
     __slots__ = (
-        "access", "attachment", "base_path", "cors", "function", "https_only", "methods",
-        "qualifier", "target",
+        "access", "anonymous", "attachment", "base_path", "cors", "function", "https_only",
+        "methods", "qualifier", "target",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +48,7 @@ class Door:
         *,
         function: str,
         qualifier: str,
-        target: bytes,
+        target: bytes | None,
         base_path: bytes = b"",
         access: Access,
         cors: Cors | None,
@@ -60,6 +61,7 @@ class Door:
         self.target = target
         self.base_path = base_path
         self.access = access
+        self.anonymous = isinstance(access, Anonymous)
         self.cors = cors
         self.methods = methods
         self.attachment = attachment
@@ -73,21 +75,22 @@ class Doors:
         self._routes = routes
         self._suffix = f".{region}{DOMAIN}"
         self._internal_suffix = f".{region}{INTERNAL}{DOMAIN}"
-        self._plain: set[bytes] = set()  # hosts, as sent, that lead to the API and nowhere else
-        routes.watch_domains(lambda old, new: self._plain.clear())
+        # Hosts, as sent → their trigger's door; None: they lead to the API and nowhere else.
+        self._known: dict[bytes, Door | None] = {}
+        self._known_of = routes.generation
 
     def find(self, host: bytes, target: bytes, invocation_target: bytes | None) -> Door | None:
         """Return the door that a host and a target lead to; None: they are the API's.
 
         Raises TriggerNotFound, DomainRouteNotFound, AccessDenied.
         """
-        if host not in self._plain:
-            door = self._of_host(host, target)
-            if door is not None:
-                return door
-            if len(self._plain) == PLAIN_HOSTS:
-                self._plain.clear()
-            self._plain.add(host)
+        if self._known_of != self._routes.generation:
+            self._known_of = self._routes.generation
+            self._known.clear()
+        known = host in self._known
+        door = self._known[host] if known else self._of_host(host, target)
+        if door is not None:
+            return door
         if target.startswith(PROXY):
             return self._of_proxy(target)
         if target.startswith(PROXY_OF_SERVICES):
@@ -102,26 +105,32 @@ class Doors:
     def _of_host(self, host: bytes, target: bytes) -> Door | None:
         name = host_name(host)
         if name.endswith(DOMAIN):
-            return self._of_trigger(name, target)
+            return self._keep(host, self._of_trigger(name))
         domain = self._routes.find_domain(name)
-        if domain is not None:
-            path, _, _ = target.partition(b"?")
-            route = choose_route(domain.routes, path.decode("latin-1"))
-            if route is None:
-                raise DomainRouteNotFound(name, path.decode(errors="replace"))
-            return Door(
-                function=route.function,
-                qualifier=route.qualifier,
-                target=rewrite(route.rewrite, target.decode("latin-1")).encode("latin-1"),
-                access=domain.access,
-                cors=domain.cors,
-                methods=route.methods,
-                attachment=False,
-                https_only=domain.protocol == "HTTPS",
-            )
-        return None
+        if domain is None:
+            return self._keep(host, None)
+        path, _, _ = target.partition(b"?")
+        route = choose_route(domain.routes, path.decode("latin-1"))
+        if route is None:
+            raise DomainRouteNotFound(name, path.decode(errors="replace"))
+        return Door(
+            function=route.function,
+            qualifier=route.qualifier,
+            target=rewrite(route.rewrite, target.decode("latin-1")).encode("latin-1"),
+            access=domain.access,
+            cors=domain.cors,
+            methods=route.methods,
+            attachment=False,
+            https_only=domain.protocol == "HTTPS",
+        )
 
-    def _of_trigger(self, host: str, target: bytes) -> Door:
+    def _keep(self, host: bytes, door: Door | None) -> Door | None:
+        if len(self._known) == KNOWN_HOSTS:
+            self._known.clear()
+        self._known[host] = door
+        return door
+
+    def _of_trigger(self, host: str) -> Door:
         label = host.partition(".")[0]
         suffix = host[len(label) :]
         trigger = None
@@ -130,7 +139,7 @@ class Doors:
         if trigger is None:
             raise TriggerNotFound("http", label)
         internal = suffix == self._internal_suffix
-        return _open(trigger, target, attachment=True, internal=internal)
+        return _open(trigger, None, attachment=True, internal=internal)
 
     def _of_proxy(self, target: bytes) -> Door:
         path, mark, query = target.partition(b"?")
@@ -159,7 +168,7 @@ class Doors:
 
 def _open(
     trigger: Trigger,
-    target: bytes,
+    target: bytes | None,
     *,
     base_path: bytes = b"",
     attachment: bool = False,

@@ -2,16 +2,19 @@
 
 import logging
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Final
 
 from anyfc.errors import EntityTooLarge, FunctionComputeError, InternalServerError, InvalidArgument
-from anyfc.gateway.call import describe_refusal
+from anyfc.gateway.cors import cors_headers
 from anyfc.gateway.door import Door
 from anyfc.gateway.problem import describe
 from anyfc.runtime.channel import ChannelClosed
-from anyfc.web.message import PeerLost, Reply, Request, Response, Rest
+from anyfc.web.message import Header, PeerLost, Reply, Request, Response, Rest
 
 log = logging.getLogger("anyfc")
+
+# What the cloud calls every refusal that is not the function's own.
+REFUSED: Final[Header] = (b"X-Fc-Error-Type", b"FCCommonError")
 
 
 class Guard:
@@ -32,7 +35,15 @@ class Guard:
             return describe(problem, self.request_id)
         if isinstance(problem, EntityTooLarge):
             problem = InvalidArgument(problem.message)
-        return describe_refusal(problem, self.request_id, self._request, self.door)
+        response = describe(problem, self.request_id)
+        cors = self.door.cors if self.door is not None else None
+        # Pages of other origins may read why a call does not reach the function.
+        response.headers = [
+            *response.headers,
+            REFUSED,
+            *cors_headers(cors, self._request.fields.get(b"origin"), response.headers),
+        ]
+        return response
 
     def watch(self, rest: Rest) -> Rest:
         """Return what is left of the request so that it answers if it fails.

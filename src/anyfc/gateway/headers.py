@@ -81,24 +81,12 @@ def forwarded_request_headers(
     return passed
 
 
-class ReturnedHeaders:
-    """What the client gets of the headers of a function's server, and whether it reports failure.
-
-    `failed` is for the records only: the answer goes out all the same.
-    """
-
-    __slots__ = ("failed", "headers")
-
-    def __init__(self, headers: list[Header], failed: bool) -> None:
-        self.headers = headers
-        self.failed = failed
-
-
 def returned_response_headers(
     headers: Iterable[Header], *, attachment: bool = False
-) -> ReturnedHeaders:
-    """Take out what a function's server may not set; names may be in any case.
+) -> tuple[list[Header], bool]:
+    """Return what the client gets of a server's headers, and whether the server reports failure.
 
+    A failure is for the records only: the answer goes out all the same. Names may be in any case.
     With `attachment`, browsers are told to save the answer, whatever the server says about that;
     without, only the bare word, which is the platform's, is taken out. Raises BadResponse when the
     headers are too large.
@@ -122,7 +110,7 @@ def returned_response_headers(
     check_size(header_bytes)
     if attachment:
         kept.append(ATTACHMENT)
-    return ReturnedHeaders(kept, failed)
+    return kept, failed
 
 
 def check_default_domain(status: int, headers: Iterable[Header]) -> None:

@@ -19,7 +19,7 @@ from anyfc.gateway.event import FAILED, build_event, read_result
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.headers import check_default_domain
 from anyfc.gateway.invoke import is_async, read_log_type
-from anyfc.gateway.run import NO_ASYNC, check_runnable, run
+from anyfc.gateway.run import NO_ASYNC, Runnables, run
 from anyfc.gateway.web import WebCall
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import Parts, needs_form, show
@@ -27,13 +27,10 @@ from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import EVERYBODY, Granted, authorise
 from anyfc.instance.lifecycle import Instance
 from anyfc.instance.lifecycle import collect as collect_answer
-from anyfc.model.access import Anonymous, Jwt
-from anyfc.model.function import Function
+from anyfc.model.access import Jwt
 from anyfc.model.invocation import Invocation, Payload, Report, Returned
-from anyfc.model.version import VersionId
 from anyfc.runtime.frame import BadFrame
-from anyfc.runtime.table import CUSTOM
-from anyfc.scheduler.lease import Scheduler
+from anyfc.scheduler.lease import Lease, Scheduler
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Reply, Request, Response, Rest, Source
 from anyfc.web.outgoing import Outgoing
@@ -58,7 +55,7 @@ class HttpCalls:
         https_port: Callable[[], int],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._catalog = catalog
+        self._runnables = Runnables(catalog)
         self._scheduler = scheduler
         self._keys = keys
         self._account_id = account_id
@@ -93,7 +90,7 @@ class HttpCalls:
     def _admit(self, request: Request, reply: Reply, door: Door, guard: Guard) -> Rest | None:
         """See whether a call may pass, and let it."""
         check_method(door, request.method.decode("latin-1"))
-        function, version = self._resolve(door)
+        runnable = self._runnables.resolve(door.function, door.qualifier)
         if is_async(request.fields.get(b"x-fc-invocation-type")):
             raise NotSupported(NO_ASYNC)
         want_log_tail = read_log_type(request.fields.get(b"x-fc-log-type"))
@@ -101,18 +98,18 @@ class HttpCalls:
         call = Call(
             request=request,
             reply=reply,
-            request_id=guard.request_id,
-            guard=guard.watch,
+            guard=guard,
             door=door,
-            function=function,
-            version=version,
-            want_log_tail=want_log_tail and function.instance_concurrency == 1,
+            runnable=runnable,
+            want_log_tail=want_log_tail and runnable.concurrency == 1,
             attachment=self._strict and door.attachment,
         )
+        if runnable.custom and door.anonymous:
+            return self._pass_through(call, request.body).begin()
         if isinstance(door.access, Jwt) and needs_form(door.access, request.headers):
             return self._take_whole(call, None)
         granted = self._authorise(call)
-        if function.runtime not in CUSTOM or granted.content_sha256:
+        if not runnable.custom or granted.content_sha256:
             return self._take_whole(call, granted)
         if granted.shown:
             _show(call, granted, None)
@@ -128,27 +125,21 @@ class HttpCalls:
             if granted.content_sha256:
                 check_body(granted.content_sha256, digest)
             # The function may have changed while the body arrived.
-            call.function, call.version = self._resolve(call.door)
+            call.runnable = self._runnables.resolve(call.door.function, call.door.qualifier)
             form = _show(call, granted, form)
             if form is not None:
                 body = form
-            if call.function.runtime in CUSTOM:
+            if call.runnable.custom:
                 await self._pass_through(call, Outgoing(body)).run()
             else:
                 await self._run(call, body)
 
-    def _resolve(self, door: Door) -> tuple[Function, VersionId]:
-        function, version = self._catalog.resolve(door.function, door.qualifier)
-        check_runnable(function)
-        return function, version
-
     def _authorise(self, call: Call, form: bytes | None = None) -> Granted:
         request = call.request
-        access = call.door.access
-        if isinstance(access, Anonymous):
+        if call.door.anonymous:
             return EVERYBODY
         return authorise(
-            access,
+            call.door.access,
             method=request.method,
             target=request.target,
             headers=request.headers,
@@ -159,24 +150,25 @@ class HttpCalls:
         )
 
     def _pass_through(self, call: Call, body: Source) -> WebCall:
-        lease = self._scheduler.lease(call.function, call.version)
-        return WebCall(call, body, lease, self._spool_folder)
+        return WebCall(call, body, self._lease(call), self._spool_folder)
+
+    def _lease(self, call: Call) -> Lease:
+        return self._scheduler.lease(call.runnable.function, call.runnable.version)
 
     async def _run(self, call: Call, body: bytes | Payload) -> None:
         """Have a handler of a built-in runtime called."""
-        wsgi = bool(call.function.service)
+        function = call.runnable.function
+        wsgi = bool(function.service)
         invocation = Invocation(
-            request_id=call.request_id,
-            function=call.function.name,
-            qualifier=call.version.version,
+            request_id=call.guard.request_id,
+            function=function.name,
+            qualifier=call.runnable.version.version,
             payload=body if wsgi else self._build_event(call, body),
             want_log_tail=call.want_log_tail,
             http=build_http_call(call) if wsgi else None,
         )
-
         handled = HandlerCall(call, invocation)
-        lease = self._scheduler.lease(call.function, call.version)
-        await run(lease, call.request_id, handled.work, handled.answer)
+        await run(self._lease(call), invocation.request_id, handled.work, handled.answer)
 
     def _build_event(self, call: Call, body: bytes | Payload) -> bytes:
         path, _, query = call.target.partition(b"?")
@@ -188,7 +180,7 @@ class HttpCalls:
             headers=call.headers,
             body=body if isinstance(body, bytes) else b"".join(body.pieces()),
             peer=request.peer,
-            request_id=call.request_id,
+            request_id=call.guard.request_id,
             account_id=self._account_id,
             host=request.fields.get(b"host", b""),
             protocol="HTTP/1.0" if request.old else "HTTP/1.1",

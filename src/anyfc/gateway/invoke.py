@@ -9,11 +9,11 @@ from anyfc.gateway.address import decode_segment
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.invocation import HEAD, OLDER_HEAD, EventCall
 from anyfc.gateway.older import Invoked
-from anyfc.gateway.run import NO_ASYNC, check_runnable
+from anyfc.gateway.run import NO_ASYNC, Runnable, Runnables
 from anyfc.identity.signature import check_body
-from anyfc.model.function import Function, name_in
-from anyfc.model.version import LATEST, VersionId
-from anyfc.scheduler.lease import Scheduler
+from anyfc.model.function import name_in
+from anyfc.model.version import LATEST
+from anyfc.scheduler.lease import Lease, Scheduler
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Reply, Request, Rest
 from anyfc.web.spool import collect
@@ -32,6 +32,7 @@ class Invoke:
         async_body_bytes: int,
     ) -> None:
         self._catalog = catalog
+        self._runnables = Runnables(catalog)
         self._scheduler = scheduler
         self._spool_folder = spool_folder
         self._sync_body_bytes = sync_body_bytes
@@ -77,7 +78,7 @@ class Invoke:
     ) -> Rest | None:
         """Run the function and answer. `claimed` is the digest of the body, if that is signed."""
         fields = request.fields
-        function, version = self._resolve(name, qualifier)
+        runnable = self._runnables.resolve(name, qualifier)
         want_log_tail = read_log_type(fields.get(b"x-fc-log-type"))
         if is_async(fields.get(b"x-fc-invocation-type")):
             request.body.set_limit(self._async_body_bytes)
@@ -89,7 +90,7 @@ class Invoke:
             return self._take_whole(request, call, name, qualifier, claimed)
         if claimed is not None:
             check_body(claimed, sha256(payload).digest())
-        return call.begin(self._scheduler.lease(function, version), version, payload)
+        return call.begin(self._lease(runnable), runnable.version, payload)
 
     async def _take_whole(
         self, request: Request, call: EventCall, name: str, qualifier: str, claimed: bytes | None
@@ -99,13 +100,11 @@ class Invoke:
             if claimed is not None:
                 check_body(claimed, digest)
             # The function may have changed while the body arrived.
-            function, version = self._resolve(name, qualifier)
-            await call.run(self._scheduler.lease(function, version), version, spooled)
+            runnable = self._runnables.resolve(name, qualifier)
+            await call.run(self._lease(runnable), runnable.version, spooled)
 
-    def _resolve(self, name: str, qualifier: str) -> tuple[Function, VersionId]:
-        function, version = self._catalog.resolve(name, qualifier)
-        check_runnable(function)
-        return function, version
+    def _lease(self, runnable: Runnable) -> Lease:
+        return self._scheduler.lease(runnable.function, runnable.version)
 
 
 def _read_qualifier(query: bytes) -> str:

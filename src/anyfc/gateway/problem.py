@@ -36,7 +36,7 @@ class RequestIds:
             at = 0
         self._used = at + 2 * ID_BYTES
         chance = self._chance
-        return self._start + chance[at : at + 8] + "-" + chance[at + 8 : at + 20]
+        return f"{self._start}{chance[at : at + 8]}-{chance[at + 8 : at + 20]}"
 
 
 new_request_id = RequestIds().new

@@ -8,8 +8,10 @@ from anyfc.errors import AccessDenied, NotSupported
 from anyfc.instance.lifecycle import Instance
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed, Report
+from anyfc.model.version import LATEST, VersionId
 from anyfc.runtime.table import CUSTOM, PYTHON
 from anyfc.scheduler.lease import Lease
+from anyfc.store.catalog import Catalog
 
 log = logging.getLogger("anyfc")
 
@@ -19,8 +21,48 @@ NO_ASYNC: Final = (
 )
 
 
-def check_runnable(function: Function) -> None:
-    """Raises NotSupported, AccessDenied."""
+class Runnable:
+    """A version of a function that may be run now, and what its calls need to know each time."""
+
+    __slots__ = ("concurrency", "custom", "function", "timeout_s", "version")
+
+    def __init__(self, function: Function, version: VersionId) -> None:
+        self.function = function
+        self.version = version
+        self.custom = function.runtime in CUSTOM
+        self.timeout_s = function.timeout_s
+        self.concurrency = function.instance_concurrency
+
+
+class Runnables:
+    """Finds the function that a call is for; what was seen of one holds until it changes."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._latest: dict[str, Runnable] = {}
+        catalog.watch(self._forget)
+
+    def resolve(self, name: str, qualifier: str) -> Runnable:
+        """Return what a qualifier leads to.
+
+        Raises NotSupported, AccessDenied, and what `Catalog.resolve` does.
+        """
+        if qualifier == LATEST:
+            runnable = self._latest.get(name)
+            if runnable is not None:
+                return runnable
+        function, version = self._catalog.resolve(name, qualifier)
+        _check_runnable(function)
+        runnable = Runnable(function, version)
+        if qualifier == LATEST:
+            self._latest[name] = runnable
+        return runnable
+
+    def _forget(self, name: str) -> None:
+        self._latest.pop(name, None)
+
+
+def _check_runnable(function: Function) -> None:
     if function.runtime not in PYTHON and function.runtime not in CUSTOM:
         raise NotSupported(
             f"runtime '{function.runtime}' of function '{function.name}' cannot be run by this "
@@ -56,7 +98,8 @@ async def run(
 
 def record(request_id: str, function: Function, report: Report) -> None:
     """Put an invocation that has ended into the server's own log."""
-    if log.isEnabledFor(logging.INFO):
+    # Asking the level first saves most of the asking where nobody wants to know.
+    if log.level <= logging.INFO and log.isEnabledFor(logging.INFO):
         log.info(
             "invocation",
             extra={

@@ -11,7 +11,6 @@ from anyfc.errors import BadResponse, EntityTooLarge, FunctionComputeError, Func
 from anyfc.gateway.call import Call
 from anyfc.gateway.guard import fail
 from anyfc.gateway.headers import (
-    ReturnedHeaders,
     check_default_domain,
     forwarded_request_headers,
     returned_response_headers,
@@ -28,10 +27,10 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
-from anyfc.runtime.custom import TUNNELLED, WEB_CALL, Custom
+from anyfc.runtime.custom import TUNNELLED, Custom
 from anyfc.runtime.deadlines import Deadline
 from anyfc.scheduler.lease import Lease
-from anyfc.web.message import Header, PeerLost, Response, Rest, Source
+from anyfc.web.message import Header, PeerLost, Response, Rest, Source, Underway
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
 from anyfc.web.upstream import Asking, Exchange
@@ -45,33 +44,7 @@ REPORTED: Final = Raised(body=b"", error_type="InvocationError")
 JSON: Final[tuple[Header, ...]] = ((b"Content-Type", b"application/json"),)
 
 
-class Asked:
-    """A call that an instance's server has been asked to answer."""
-
-    __slots__ = ("asking", "deadline", "running", "server")
-
-    def __init__(
-        self, server: Custom, asking: Asking, running: Running, deadline: Deadline
-    ) -> None:
-        self.server = server
-        self.asking = asking
-        self.running = running
-        self.deadline = deadline
-
-    def end(self, result: Result) -> Report:
-        """The response has been read."""
-        self.server.end(self.deadline)
-        self.asking.end()
-        return self.running.end(result)
-
-    def abandon(self) -> None:
-        """Nobody wants the response."""
-        self.asking.break_off()
-        self.server.abandon(self.deadline)
-        self.running.abandon()
-
-
-class WebCall:
+class WebCall(Underway):
     """One web call on its way.
 
     Where an instance is free, a connection to its server idle, and the answer there in one go,
@@ -80,7 +53,8 @@ class WebCall:
     """
 
     __slots__ = (
-        "_asked", "_body", "_call", "_held", "_lease", "_problem", "_resumed", "_spool_folder",
+        "_asking", "_body", "_call", "_deadline", "_held", "_lease", "_problem", "_resumed",
+        "_running", "_server", "_spool_folder",
     )  # fmt: skip
 
     def __init__(self, call: Call, body: Source, lease: Lease, spool_folder: Path) -> None:
@@ -88,7 +62,10 @@ class WebCall:
         self._body = body
         self._lease = lease
         self._spool_folder = spool_folder
-        self._asked: Asked | None = None
+        self._asking: Asking | None = None  # with it come these three
+        self._server: Custom
+        self._running: Running
+        self._deadline: Deadline
         self._resumed = False
         self._held: Response | None = None
         self._problem: FunctionComputeError | None = None  # why the answer cannot be passed on
@@ -102,7 +79,7 @@ class WebCall:
         if instance is None:
             return self.run()
         try:
-            begun = self._ask(instance).asking.begin(self._hear)
+            begun = self._ask(instance).begin(self._hear)
         except BaseException:
             self._lease.end()
             raise
@@ -111,27 +88,26 @@ class WebCall:
             self._resume(self.run())
         return None
 
-    def _ask(self, instance: Instance) -> Asked:
+    def _ask(self, instance: Instance) -> Asking:
         """Let the call's time run, and make out the request to the instance's server."""
         call = self._call
         request = call.request
-        server = instance.server
-        running = instance.begin(call.request_id, want_log_tail=call.want_log_tail)
+        request_id = call.guard.request_id
+        server = self._server = instance.server
+        self._running = instance.begin(request_id, want_log_tail=call.want_log_tail)
+        self._deadline = server.begin(call.runnable.timeout_s, self._expire)
         headers = forwarded_request_headers(
             call.headers, peer=request.peer, scheme=b"https" if request.secure else b"http"
         )
-        head = server.plan.request_head(call.request_id, WEB_CALL)
-        asking = server.upstream.ask(
+        asking = self._asking = server.upstream.ask(
             request.method,
             call.target,
             headers,
             self._body,
-            head=b"%bx-fc-base-path: %b\r\n" % (head, request.path),
+            head=server.plan.web_head(request_id, request.path),
             upgrade=request.upgrade,
         )
-        deadline = server.begin(call.function.timeout_s, self._expire)
-        self._asked = asked = Asked(server, asking, running, deadline)
-        return asked
+        return asking
 
     def _hear(self) -> None:
         """The response has begun, or will not come."""
@@ -144,54 +120,59 @@ class WebCall:
     def _pass_on(self) -> None:
         """Send the response if it is whole; if not, leave it to the task of the connection."""
         call = self._call
-        asked = self._asked
-        assert asked is not None
-        exchange = asked.asking.exchange
+        asking = self._asking
+        assert asking is not None
+        exchange = asking.exchange
         assert exchange is not None
         if not exchange.body.complete or call.want_log_tail or call.request.method == b"HEAD":
             self._resume(self.run())
             return
         try:
-            returned = self._read_head(exchange)
+            headers, failed = self._read_head(exchange)
         except FunctionComputeError:
             self._resume(self.run())
             return
         whole = exchange.body.read_nowait()
         assert whole is not None
-        response = Response(status=exchange.status, headers=returned.headers, body=whole)
-        report = asked.end(REPORTED if returned.failed else RETURNED)
+        response = Response(status=exchange.status, headers=headers, body=whole)
+        self._server.end(self._deadline)
+        asking.end()
+        report = self._running.end(REPORTED if failed else RETURNED)
         self._lease.end()
-        record(call.request_id, call.function, report)
+        record(call.guard.request_id, call.runnable.function, report)
         call.reply.send_now(call.complete(response))
 
     def _resume(self, rest: Rest) -> None:
         self._resumed = True
-        self._call.reply.resume(self._call.guard(rest))
+        self._call.reply.resume(self._call.guard.watch(rest))
 
     def _expire(self) -> None:
         """The time is over, and no task waits that could be told."""
-        assert self._asked is not None
-        self._asked.asking.break_off()
+        assert self._asking is not None
+        self._asking.break_off()
         if not self._resumed:
             self._resume(self.run())
 
     def abandon(self) -> None:
         """The caller has gone, and no task waits that could be cancelled."""
-        assert self._asked is not None
-        self._asked.abandon()
+        assert self._asking is not None
+        self._asking.break_off()
+        self._server.abandon(self._deadline)
+        self._running.abandon()
         self._lease.end()
 
     # --- with a task that waits ---
 
     async def run(self) -> None:
         """See the call to its end from wherever it is; see `gateway.run.run` for what it raises."""
-        await run(self._lease, self._call.request_id, self._work, self._answer)
+        await run(self._lease, self._call.guard.request_id, self._work, self._answer)
 
     async def _work(self, instance: Instance) -> Report:
         """Exchange the call with the instance's server; what comes back is sent meanwhile."""
-        asked = self._asked or self._ask(instance)
-        forwarding = asked.server.forward(self._exchange, asked.deadline)
-        return asked.running.end(await asked.running.watch(forwarding))
+        if self._asking is None:
+            self._ask(instance)
+        forwarding = self._server.forward(self._exchange, self._deadline)
+        return self._running.end(await self._running.watch(forwarding))
 
     async def _answer(self, report: Report) -> None:
         """Answer what has not been answered meanwhile.
@@ -218,20 +199,20 @@ class WebCall:
         await self._call.reply.send(self._call.complete(response))
 
     async def _exchange(self) -> Result:
-        assert self._asked is not None
-        async with self._asked.asking as exchange:
+        assert self._asking is not None
+        async with self._asking as exchange:
             try:
-                returned = self._read_head(exchange)
+                headers, failed = self._read_head(exchange)
             except FunctionComputeError as problem:
                 self._problem = problem
                 return REPORTED
-            await self._pass_back(exchange, returned.headers)
+            await self._pass_back(exchange, headers)
         if exchange.status == 101:
             return TUNNELLED
-        return REPORTED if returned.failed else RETURNED
+        return REPORTED if failed else RETURNED
 
-    def _read_head(self, exchange: Exchange) -> ReturnedHeaders:
-        """Raises what says that the response cannot be passed back."""
+    def _read_head(self, exchange: Exchange) -> tuple[list[Header], bool]:
+        """Return what `returned_response_headers` does. Raises what keeps it from being sent."""
         attachment = self._call.attachment
         returned = returned_response_headers(exchange.headers, attachment=attachment)
         if attachment:

@@ -62,6 +62,7 @@ class Instance:
         self.invocations = 0
         self.frozen = False
         self._owes_pre_freeze = False
+        self.exited = process.exited  # done when the process is gone
         self._process = process
         self._dialogue = dialogue
         self._output = output
@@ -75,9 +76,7 @@ class Instance:
     @property
     def usable(self) -> bool:
         """Another request may be sent to it."""
-        return (
-            self.state is State.READY and self._dialogue.ready and not self._process.exited.done()
-        )
+        return self.state is State.READY and self._dialogue.ready and not self.exited.done()
 
     # --- requests ---
 
@@ -199,11 +198,6 @@ class Instance:
     def close(self) -> None:
         self.thaw()
         self.move(State.GONE)
-
-    @property
-    def exited(self) -> asyncio.Future[int]:
-        """Done when the process is gone."""
-        return self._process.exited
 
 
 class Running:

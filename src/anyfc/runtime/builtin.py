@@ -18,6 +18,7 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.runtime.channel import Channel, ChannelClosed
+from anyfc.runtime.dialogue import Dialogue
 from anyfc.runtime.frame import Answer
 from anyfc.sandbox.process import Process
 from anyfc.sandbox.zygote import SandboxFailed
@@ -55,7 +56,7 @@ class Stream:
         return piece
 
 
-class Builtin:
+class Builtin(Dialogue):
     """Speaks with the bootstrap of a built-in runtime; see `bootstrap/DIALOGUE.md`, part 2.
 
     `early` gives what the process printed before it could say hello.

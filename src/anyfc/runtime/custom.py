@@ -18,6 +18,7 @@ from anyfc.errors import BadResponse, CAExited, EntityTooLarge, FunctionNotStart
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
 from anyfc.runtime.deadlines import Deadline, Deadlines
+from anyfc.runtime.dialogue import Dialogue
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
 from anyfc.runtime.headers import says_failed
 from anyfc.sandbox.process import Process
@@ -43,7 +44,6 @@ CALLS: Final = {
     PRE_STOP: (b"GET", b"/pre-stop"),
     PRE_FREEZE: (b"GET", b"/pre-freeze"),
 }
-WEB_CALL: Final = b"/http-invoke"
 # What came of a request whose connection has become a tunnel: how that ended, nobody has seen.
 TUNNELLED: Final = Returned(body=b"")
 
@@ -68,8 +68,14 @@ class ServerPlan:
             request_id.encode(), control_path, self.head,
         )  # fmt: skip
 
+    def web_head(self, request_id: str, path: bytes) -> bytes:
+        """Return the common header lines of one web call."""
+        return (
+            b"x-fc-request-id: %b\r\nx-fc-control-path: /http-invoke\r\nx-fc-base-path: %b\r\n%b"
+        ) % (request_id.encode(), path, self.head)
 
-class Custom:
+
+class Custom(Dialogue):
     """Speaks HTTP with a function's own server; several requests may be under way.
 
     `connect` leads to its port, `host` is what calls of ours are addressed to, `early` gives what

@@ -1,11 +1,9 @@
 """Dialogue: how an instance talks to its process."""
 
-from typing import Protocol
-
 from anyfc.model.invocation import HttpCall, Payload, Result
 
 
-class Dialogue(Protocol):
+class Dialogue:
     """One way to have a function do something: frames (`builtin`), or HTTP (`custom`).
 
     `ask` never raises for what the function does: that it fails, ends or takes too long is a
@@ -15,12 +13,14 @@ class Dialogue(Protocol):
     @property
     def ready(self) -> bool:
         """Another request may be sent."""
+        raise NotImplementedError
 
     async def greet(self) -> None:
         """Wait until the process can take a request.
 
         Raises SandboxFailed, or what the caller is told: CAExited, FunctionNotStarted.
         """
+        raise NotImplementedError
 
     async def ask(
         self,
@@ -35,9 +35,12 @@ class Dialogue(Protocol):
 
         Raises BadResponse if an event is answered with what is not HTTP.
         """
+        raise NotImplementedError
 
     def before_freeze(self) -> None:
         """Give up what would not outlast a freeze."""
+        raise NotImplementedError
 
     def peak_memory_mib(self) -> float:
         """The largest resident memory of the process until now; 0 where it cannot be known."""
+        raise NotImplementedError

@@ -15,7 +15,8 @@ class Member:
     """One ready instance in its pool, and how many of its slots are in use."""
 
     __slots__ = (
-        "born_at", "capacity", "idle_since", "in_use", "instance", "pool", "retired", "tired",
+        "born_at", "capacity", "idle_since", "in_use", "instance", "leaving", "pool", "retired",
+        "tired",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool", instance: Instance) -> None:
@@ -25,17 +26,19 @@ class Member:
         self.born_at = instance.born_at
         self.idle_since = instance.born_at
         self.in_use = 0
+        self.leaving = False  # it has been retired
         loop = asyncio.get_running_loop()
         self.retired: asyncio.Future[None] = loop.create_future()
         self.tired: asyncio.Future[None] = loop.create_future()  # its pre-freeze hook is due
 
     @property
     def usable(self) -> bool:
-        return self.instance.usable and not self.retired.done()
+        return not self.leaving and self.instance.usable
 
     def retire(self) -> None:
         """Have the instance stopped by the task that owns it."""
-        if not self.retired.done():
+        if not self.leaving:
+            self.leaving = True
             self.retired.set_result(None)
 
 

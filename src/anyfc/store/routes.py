@@ -22,6 +22,7 @@ class Routes:
         self._domains: dict[str, CustomDomain] = {}  # host → domain
         self._hosts: list[str] = []  # sorted
         self._watchers: list[Callable[[CustomDomain | None, CustomDomain | None], None]] = []
+        self.generation = 0  # grows with every change
 
     def get_trigger(self, function: str, name: str) -> Trigger:
         """Return a trigger. Raises TriggerNotFound."""
@@ -50,6 +51,7 @@ class Routes:
         old = self._triggers.get(trigger.function, {}).get(trigger.name)
         if old is not None:
             self.remove_trigger(old)
+        self.generation += 1
         self._triggers.setdefault(trigger.function, {})[trigger.name] = trigger
         if trigger.http is not None:
             self._http[trigger.function, trigger.qualifier] = trigger
@@ -57,6 +59,7 @@ class Routes:
 
     def remove_trigger(self, trigger: Trigger) -> None:
         """Forget a trigger that is here."""
+        self.generation += 1
         of_function = self._triggers[trigger.function]
         del of_function[trigger.name]
         if not of_function:
@@ -112,5 +115,6 @@ class Routes:
             callback(None, domain)
 
     def _tell(self, old: CustomDomain | None, new: CustomDomain | None) -> None:
+        self.generation += 1
         for callback in self._watchers:
             callback(old, new)

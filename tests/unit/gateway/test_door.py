@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from routed import make_domain, make_routes, make_trigger
 
 from anyfc.errors import AccessDenied, DomainRouteNotFound, TriggerNotFound
-from anyfc.gateway.door import PLAIN_HOSTS, Door, Doors, check_method, host_name
+from anyfc.gateway.door import KNOWN_HOSTS, Door, Doors, check_method, host_name
 from anyfc.model.access import Anonymous, Cors, Signed
 from anyfc.model.domain import Rewrite, Route, Rule
 
@@ -56,7 +56,7 @@ def test_the_host_of_a_trigger_leads_to_its_function(host):
     expected = Door(
         function="f",
         qualifier="LATEST",
-        target=b"/a%20b?c=%2F",
+        target=None,
         base_path=b"",
         access=Signed(),
         cors=CORS,
@@ -93,7 +93,7 @@ def test_a_host_that_could_be_a_triggers_and_is_not_leads_nowhere(host):
 @pytest.mark.parametrize("host", [HOST, HOST + b":9000"])
 @pytest.mark.parametrize("target", [INVOCATION, b"/2023-03-30/functions", b"/anyfc/code/x", b"*"])
 def test_what_looks_like_the_api_on_the_host_of_a_trigger_is_for_the_function(host, target):
-    assert found(host, target, make_trigger("f")).target == target
+    assert found(host, target, make_trigger("f")).target is None
 
 
 def test_a_closed_trigger_lets_calls_from_inside_through_and_no_others():
@@ -292,7 +292,26 @@ def test_the_name_of_a_host_is_without_its_port(host, name):
     assert host_name(host) == name
 
 
-# --- hosts of the API ----------------------------------------------------------------------------
+# --- what is known of a host --------------------------------------------------------------------
+
+
+def test_a_trigger_that_changes_or_goes_is_another_door_at_once():
+    routes = make_routes(make_trigger("f"))
+    doors = Doors(routes, region="cn-hangzhou")
+    for methods in (("GET",), ("PUT",)):
+        routes.put_trigger(make_trigger("f", methods=methods))
+        for target in (b"/a", b"/b"):
+            door = doors.find(HOST, target, None)
+            assert door is not None
+            assert (door.methods, door.target) == (methods, None)
+    routes.put_trigger(make_trigger("f", closed=True))
+    with pytest.raises(AccessDenied):
+        doors.find(HOST, b"/", None)
+    assert doors.find(INTERNAL, b"/", None) is not None
+    routes.remove_trigger(routes.get_trigger("f", "http-LATEST"))
+    for host in (HOST, INTERNAL):
+        with pytest.raises(TriggerNotFound):
+            doors.find(host, b"/", None)
 
 
 def test_a_host_that_led_to_the_api_leads_to_a_domain_as_soon_as_there_is_one():
@@ -308,6 +327,6 @@ def test_a_host_that_led_to_the_api_leads_to_a_domain_as_soon_as_there_is_one():
 
 def test_clients_that_send_ever_new_hosts_do_not_fill_the_memory():
     doors = Doors(make_routes(), region="cn-hangzhou")
-    for number in range(3 * PLAIN_HOSTS):
+    for number in range(3 * KNOWN_HOSTS):
         assert doors.find(b"%d.example.com" % number, INVOCATION, None) is None
-        assert len(doors._plain) <= PLAIN_HOSTS
+        assert len(doors._known) <= KNOWN_HOSTS

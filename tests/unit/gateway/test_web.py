@@ -24,6 +24,7 @@ from anyfc.errors import (
 from anyfc.gateway.call import Call
 from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
+from anyfc.gateway.run import Runnable
 from anyfc.gateway.web import HELD_BYTES, RETURNED, WebCall
 from anyfc.model.access import Anonymous
 from anyfc.model.invocation import Crashed, InitializationFailed, Result, TimedOut
@@ -56,11 +57,9 @@ def make_call(method: bytes = b"GET", **settings: Any) -> Call:
     usual = {
         "request": request,
         "reply": reply,
-        "request_id": ID,
-        "guard": Guard(request, reply, ID).watch,
+        "guard": Guard(request, reply, ID),
         "door": DOOR,
-        "function": FUNCTION,
-        "version": VERSION,
+        "runnable": Runnable(FUNCTION, VERSION),
         "want_log_tail": False,
         "attachment": False,
     }
@@ -72,7 +71,7 @@ def make_call(method: bytes = b"GET", **settings: Any) -> Call:
 
 async def exchange(call: Call, instance: OneInstance, folder: Path) -> None:
     """Let a call be exchanged with an instance that had to be waited for."""
-    lease = instance.lease(call.function, call.version)
+    lease = instance.lease(call.runnable.function, call.runnable.version)
     await WebCall(call, call.request.body, lease, folder).run()
     assert instance.leases == 0
 
@@ -104,8 +103,8 @@ def test_the_server_is_told_who_asks_and_which_way_the_request_took(tmp_path: Pa
         == (
             b"x-fc-request-id: %b\r\n"
             b"x-fc-control-path: /http-invoke\r\n"
-            b"x-fc-region: r\r\n"
             b"x-fc-base-path: /proxy/f/b\r\n"
+            b"x-fc-region: r\r\n"
         )
         % ID.encode()
     )
@@ -298,7 +297,7 @@ class World:
         self.instance.log.lines.clear()
 
     def begin(self, method: bytes = b"GET", **settings: Any) -> tuple[Sent, Rest | None]:
-        call = make_call(method, function=self.function, **settings)
+        call = make_call(method, runnable=Runnable(self.function, VERSION), **settings)
         reply: Any = call.reply
         lease = self.instance.lease()
         return reply, WebCall(call, call.request.body, lease, self.folder).begin()

@@ -13,6 +13,8 @@ from fake_instances import make_function, version_of
 from anyfc.errors import BadResponse
 from anyfc.gateway.call import Call
 from anyfc.gateway.door import Door
+from anyfc.gateway.guard import Guard
+from anyfc.gateway.run import Runnable
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.model.access import Anonymous
 from anyfc.model.invocation import HttpCall
@@ -36,14 +38,13 @@ def http_call(
         attachment=False,
     )
     headers: list[Header] = settings.pop("headers", [])
+    request, reply = make_request(b"POST", asked or target, **settings), Sent()
     call = Call(
-        request=make_request(b"POST", asked or target, **settings),
-        reply=Sent(),
-        request_id="r",
-        guard=lambda rest: rest,
+        request=request,
+        reply=reply,
+        guard=Guard(request, reply, "r"),
         door=door,
-        function=FUNCTION,
-        version=version_of(FUNCTION),
+        runnable=Runnable(FUNCTION, version_of(FUNCTION)),
         want_log_tail=False,
         attachment=False,
     )

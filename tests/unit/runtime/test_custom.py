@@ -15,7 +15,6 @@ from anyfc.runtime import custom
 from anyfc.runtime.custom import (
     ANSWER_BYTES,
     TUNNELLED,
-    WEB_CALL,
     Custom,
     ServerPlan,
     explain_exit,
@@ -407,7 +406,7 @@ def test_what_is_exchanged_for_somebody_else_says_so(play):
             world.answers = [OK]
 
             async def exchange():
-                head = dialogue.plan.request_head("r1", WEB_CALL)
+                head = dialogue.plan.web_head("r1", b"/b")
                 asked = dialogue.upstream.ask(b"GET", b"/a", (), Outgoing(b""), head=head)
                 async with asked as answer:
                     return Returned(body=await answer.body.read())
@@ -416,7 +415,7 @@ def test_what_is_exchanged_for_somebody_else_says_so(play):
             assert await dialogue.forward(exchange, deadline) == Returned(body=b"ok")
             assert world.written == (
                 b"GET /a HTTP/1.1\r\nx-fc-request-id: r1\r\n"
-                b"x-fc-control-path: /http-invoke\r\nx-fc-region: r\r\n\r\n"
+                b"x-fc-control-path: /http-invoke\r\nx-fc-base-path: /b\r\nx-fc-region: r\r\n\r\n"
             )
 
     play(body)
