@@ -8,7 +8,7 @@ BENCH_READY := .venv-bench/ready
 
 setup: $(READY)
 
-# anyfc as it is installed on servers: with the hot path compiled, which takes two minutes.
+# anyfc as it is installed on servers: with the hot path compiled, which takes four minutes.
 compiled: $(COMPILED_READY)
 
 demo: $(READY)

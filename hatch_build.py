@@ -3,6 +3,9 @@
 The modules are those that `pyproject.toml` lists. Their source goes into the wheel too: it is what
 runs where the wheel was built without a compiler, and in an editable installation. ANYFC_COMPILE
 says what is wanted: `auto` (compile if that is possible), `must`, or `no`.
+
+GCC compiles twice: the first time so that the modules count, in `scripts/rehearse.py`, which way
+calls mostly go; then by what was counted (decision 13).
 """
 
 import os
@@ -17,6 +20,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # Functions of the modules call one another directly: nobody puts others in their place.
 FLAGS = "-fno-semantic-interposition"
+COUNT = "-fprofile-generate"
+# Several threads have counted, and what was not rehearsed is no less important.
+BY_COUNTS = "-fprofile-use -fprofile-correction -fprofile-partial-training -Wno-missing-profile"
+REHEARSAL = Path("scripts/rehearse.py")
 SETUP = """\
 from mypyc.build import mypycify
 from setuptools import setup
@@ -36,7 +43,9 @@ class CompileHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        return [] if _wanted() == "no" else ["mypy[mypyc]>=1.18"]
+        if _wanted() == "no":
+            return []
+        return ["mypy[mypyc]>=1.18", *self.metadata.core.dependencies]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         wanted = _wanted()
@@ -44,7 +53,7 @@ class CompileHook(BuildHookInterface[Any]):
             return
         self._folder = Path(tempfile.mkdtemp(prefix="anyfc-compile-"))
         try:
-            built = compile_modules(Path(self.root) / "src", self.config["modules"], self._folder)
+            built = self._compile(Path(self.root), self.config["modules"])
         except CannotCompile as problem:
             if wanted == "must":
                 shutil.rmtree(self._folder)
@@ -54,6 +63,35 @@ class CompileHook(BuildHookInterface[Any]):
         build_data["force_include"] |= {str(self._folder / file): file for file in built}
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
+
+    def _compile(self, root: Path, modules: list[str]) -> list[str]:
+        """Compile in a copy of the source; return the files that are made, relative to it.
+
+        Raises CannotCompile.
+        """
+        folder = self._folder
+        shutil.copytree(
+            root / "src", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+        paths = [f"{module.replace('.', '/')}.py" for module in modules]
+        arguments = ["--config-file", os.devnull, "--ignore-missing-imports", *paths]
+        (folder / "setup.py").write_text(SETUP.format(modules=arguments))
+        if not _is_gcc():
+            compile_modules(folder, FLAGS)
+        else:
+            compile_modules(folder, f"{FLAGS} {COUNT}")
+            try:
+                run([sys.executable, str(root / REHEARSAL)], folder, PYTHONPATH=str(folder))
+            except CannotCompile as problem:
+                self.app.display_warning(f"no rehearsal, so it will be slower: {problem}")
+                compile_modules(folder, FLAGS)
+            else:
+                compile_modules(folder, f"{FLAGS} {BY_COUNTS}")
+        return [
+            str(path.relative_to(folder))
+            for path in folder.rglob("*.so")
+            if "build" not in path.parts
+        ]
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if hasattr(self, "_folder"):
@@ -67,27 +105,29 @@ def _wanted() -> str:
     return wanted
 
 
-def compile_modules(source: Path, modules: list[str], folder: Path) -> list[str]:
-    """Compile in a copy of the source; return the files that are made, relative to `folder`.
+def _is_gcc() -> bool:
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return False
+    told = subprocess.run([compiler, "--version"], capture_output=True, text=True)
+    return "Free Software Foundation" in told.stdout
 
-    Raises CannotCompile.
-    """
-    shutil.copytree(
-        source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-    )
-    paths = [f"{module.replace('.', '/')}.py" for module in modules]
-    arguments = ["--config-file", os.devnull, "--ignore-missing-imports", *paths]
-    (folder / "setup.py").write_text(SETUP.format(modules=arguments))
+
+def compile_modules(folder: Path, flags: str) -> None:
+    """Compile what `setup.py` in a folder names. Raises CannotCompile."""
+    command = [sys.executable, "setup.py", "build_ext", "--inplace", "--force"]
+    run(command, folder, CFLAGS=f"{os.environ.get('CFLAGS', '')} {flags}")
+
+
+def run(command: list[str], folder: Path, **environ: str) -> None:
+    """Raises CannotCompile with the last of what was printed."""
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        command,
         cwd=folder,
-        env=os.environ | {"CFLAGS": f"{os.environ.get('CFLAGS', '')} {FLAGS}"},
+        env=os.environ | environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode:
         raise CannotCompile("\n".join(done.stdout.splitlines()[-20:]))
-    return [
-        str(path.relative_to(folder)) for path in folder.rglob("*.so") if "build" not in path.parts
-    ]

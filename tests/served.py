@@ -12,7 +12,8 @@ from clock import settle
 
 from anyfc.instance.lifecycle import Instance, State
 from anyfc.model.function import Function
-from anyfc.model.invocation import InitializationFailed, Invocation, Report, Result, Returned
+from anyfc.model.invocation import InitializationFailed, Invocation, Result, Returned
+from anyfc.model.report import Report
 from anyfc.model.version import VersionId
 from anyfc.runtime.custom import Custom, ServerPlan
 from anyfc.scheduler.lease import Lease

@@ -1,6 +1,9 @@
 """Pieces of what a request is addressed to, as text."""
 
+from typing import Final
 from urllib.parse import unquote_to_bytes
+
+PERCENT: Final = 0x25
 
 
 def cut_port(host: bytes) -> bytes:
@@ -10,6 +13,6 @@ def cut_port(host: bytes) -> bytes:
 
 def decode_segment(segment: bytes) -> str:
     """Return a segment of a path without its percent-encoding; what is not UTF-8 is replaced."""
-    if b"%" in segment:
+    if PERCENT in segment:
         segment = unquote_to_bytes(segment)
     return segment.decode(errors="replace")

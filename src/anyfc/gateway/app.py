@@ -96,7 +96,12 @@ class Gateway(Application):
 
     def _identify(self, request: Request) -> Caller:
         return verify(
-            request.method, request.target, request.headers, keys=self._keys, now=self._now()
+            request.method,
+            request.target,
+            request.headers,
+            fields=request.fields,
+            keys=self._keys,
+            now=self._now(),
         )
 
     def _authorise(self, caller: Caller, request: Request) -> None:

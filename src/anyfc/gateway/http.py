@@ -28,7 +28,8 @@ from anyfc.identity.trigger import EVERYBODY, Granted, authorise
 from anyfc.instance.lifecycle import Instance
 from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Jwt
-from anyfc.model.invocation import Invocation, Payload, Report, Returned
+from anyfc.model.invocation import Invocation, Payload, Returned
+from anyfc.model.report import Report
 from anyfc.runtime.frame import BadFrame
 from anyfc.scheduler.lease import Lease, Scheduler
 from anyfc.store.catalog import Catalog

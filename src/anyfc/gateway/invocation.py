@@ -15,12 +15,12 @@ from anyfc.model.invocation import (
     Invocation,
     Payload,
     Raised,
-    Report,
     Result,
     Returned,
     Stream,
     TimedOut,
 )
+from anyfc.model.report import Report
 from anyfc.model.version import VersionId
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import fits

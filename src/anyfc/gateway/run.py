@@ -7,7 +7,8 @@ from typing import Final
 from anyfc.errors import AccessDenied, NotSupported
 from anyfc.instance.lifecycle import Instance
 from anyfc.model.function import Function
-from anyfc.model.invocation import InitializationFailed, Report
+from anyfc.model.invocation import InitializationFailed
+from anyfc.model.report import Report
 from anyfc.model.version import LATEST, VersionId
 from anyfc.runtime.table import CUSTOM, PYTHON
 from anyfc.scheduler.lease import Lease

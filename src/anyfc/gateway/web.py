@@ -22,11 +22,11 @@ from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
     Raised,
-    Report,
     Result,
     Returned,
     TimedOut,
 )
+from anyfc.model.report import Report
 from anyfc.runtime.custom import TUNNELLED, Custom
 from anyfc.runtime.deadlines import Deadline
 from anyfc.scheduler.lease import Lease

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -47,15 +47,22 @@ class KeySource(Protocol):
 
 
 def verify(
-    method: bytes, target: bytes, headers: Headers, *, keys: KeySource, now: float
+    method: bytes,
+    target: bytes,
+    headers: Headers,
+    *,
+    keys: KeySource,
+    now: float,
+    fields: dict[bytes, bytes] | None = None,
 ) -> Caller:
     """Return who signed the head of a request; the body is not looked at.
 
-    `target` is the request target as it stood on the request line. `now` is Unix time in seconds.
+    `target` is the request target as it stood on the request line, `fields` are the headers by name
+    if that is known already, of a repeated one the last. `now` is Unix time in seconds.
     Raises MissingRequiredHeader, InvalidAccessKeyID, SignatureNotMatch; AccessDenied for all that
     a client must do differently, such as signing one more header or setting its clock.
     """
-    found = by_name(headers)
+    found = by_name(headers, fields)
     credential, names, signature = _parse_authorization(found.get(b"authorization"))
     date = found.get(b"x-acs-date", b"").strip()
     if not date:
@@ -200,9 +207,12 @@ def read_query(query: bytes) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def by_name(headers: Headers) -> dict[bytes, bytes]:
-    """Return the headers by their names, values of a repeated one sorted and joined."""
-    found = dict(headers)
+def by_name(headers: Headers, fields: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+    """Return the headers by their names, values of a repeated one sorted and joined.
+
+    `fields` are the same with the last value of a repeated one, if there is such a thing already.
+    """
+    found = dict(headers) if fields is None else fields
     if len(found) == len(headers):
         return found
     values = defaultdict(list)
@@ -257,15 +267,21 @@ def _join(pairs: list[tuple[bytes, bytes]]) -> bytes:
     return b"&".join([key + b"=" + quote_from_bytes(value, "").encode() for key, value in pairs])
 
 
-class _Signed(NamedTuple):
-    """What follows from a list of signed headers alone; `template` takes their values."""
+class _Signed:
+    """What follows from a list of signed headers alone."""
 
-    names: list[bytes]
-    template: bytes
+    __slots__ = ("_listed", "names")
 
-    def fill(self, found: Mapping[bytes, bytes]) -> bytes:
+    def __init__(self, listed: bytes) -> None:
+        self._listed = listed
+        self.names = listed.split(b";")
+
+    def fill(self, found: dict[bytes, bytes]) -> bytes:
         """Return the canonical headers and their list. Raises KeyError for one that is missing."""
-        return self.template % tuple(map(bytes.strip, map(found.__getitem__, self.names)))
+        lines = [b"%b:%b\n" % (name, found[name].strip()) for name in self.names]
+        lines.append(b"\n")
+        lines.append(self._listed)
+        return b"".join(lines)
 
 
 @lru_cache(maxsize=256)  # a client signs the same headers each time
@@ -279,13 +295,11 @@ def _read_names_of_call(names: bytes) -> _Signed:
 
 
 def _signed(names: bytes, wanted: frozenset[bytes]) -> _Signed:
-    listed = names.split(b";")
-    if not wanted.issubset(listed):
-        missing = b", ".join(sorted(wanted.difference(listed))).decode()
+    signed = _Signed(names)
+    if not wanted.issubset(signed.names):
+        missing = b", ".join(sorted(wanted.difference(signed.names))).decode()
         raise AccessDenied(f"the header {missing} must be signed")
-    escaped = names.replace(b"%", b"%%")
-    lines = b"".join([name + b":%b\n" for name in escaped.split(b";")])
-    return _Signed(listed, lines + b"\n" + escaped)
+    return signed
 
 
 def _not_sent(name: bytes) -> AccessDenied:

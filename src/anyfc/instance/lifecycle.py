@@ -17,11 +17,11 @@ from anyfc.model.invocation import (
     InitializationFailed,
     Invocation,
     Raised,
-    Report,
     Result,
     Returned,
     TimedOut,
 )
+from anyfc.model.report import Report
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.custom import Custom
 from anyfc.runtime.dialogue import Dialogue

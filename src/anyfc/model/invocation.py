@@ -81,14 +81,3 @@ class InitializationFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Result = Returned | Raised | TimedOut | Crashed | InitializationFailed
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run of a handler came to, and what it took."""
-
-    result: Result
-    duration_ms: float
-    peak_memory_mib: float
-    instance_id: str
-    cold: bool
-    log_tail: bytes = b""

@@ -50,7 +50,7 @@ class Channel:
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._frames.extend(self._reader.feed(data))
+            self._reader.feed(data, self._frames)
         except BadFrame:
             self.close()
             return

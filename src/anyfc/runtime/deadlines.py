@@ -26,20 +26,20 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._running: dict[Deadline, None] = {}
+        self._running: set[Deadline] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
 
     def begin(self, within_s: int, expire: Callable[[], object] | None) -> Deadline:
         """Let the time of a request run, until the deadline that is returned comes to its `end`."""
         deadline = Deadline(within_s, self._loop.time() + within_s, expire)
-        self._running[deadline] = None
+        self._running.add(deadline)
         if deadline.at < self._alarm_at:
             self._set_alarm(deadline.at)
         return deadline
 
     def end(self, deadline: Deadline) -> None:
-        self._running.pop(deadline, None)
+        self._running.discard(deadline)
         deadline.expire = None  # it leads back to what holds the deadline
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Deadlines:
         for deadline in [deadline for deadline in self._running if deadline.at <= now]:
             if deadline not in self._running:
                 continue  # ended by one that expired before it
-            del self._running[deadline]
+            self._running.remove(deadline)
             deadline.expired = True
             if deadline.expire is not None:
                 deadline.expire()

@@ -1,8 +1,8 @@
 """The codec of the instance dialogue: bytes ↔ values, see `bootstrap/DIALOGUE.md`, part 2."""
 
 import struct
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections import deque
+from typing import Final
 
 KIB: Final = 1024
 PIECE_BYTES: Final = 256 * KIB
@@ -27,13 +27,16 @@ class BadFrame(Exception):
     """The other side does not keep to the dialogue."""
 
 
-class Answer(NamedTuple):
+class Answer:
     """The beginning of an answer; the rest, if any, follows in data frames."""
 
-    returned: bool
-    size_bytes: int
-    peak_memory_kib: int
-    piece: bytes
+    __slots__ = ("peak_memory_kib", "piece", "returned", "size_bytes")
+
+    def __init__(self, returned: bool, size_bytes: int, peak_memory_kib: int, piece: bytes) -> None:
+        self.returned = returned
+        self.size_bytes = size_bytes
+        self.peak_memory_kib = peak_memory_kib
+        self.piece = piece
 
 
 def encode_request(kind: bytes, meta: bytes, size_bytes: int, piece: bytes) -> bytes:
@@ -64,8 +67,8 @@ class FrameReader:
         self._buffer = bytearray()
         self._wanted_bytes = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield kind and content of every frame that is whole now. Raises BadFrame."""
+    def feed(self, data: bytes, frames: deque[tuple[bytes, bytes]]) -> None:
+        """Add kind and content of every frame that is whole now to `frames`. Raises BadFrame."""
         if self._buffer:
             self._buffer += data
             # Looked at once and not with every byte: a function may send them one by one.
@@ -83,6 +86,7 @@ class FrameReader:
             if len(data) < end:
                 self._wanted_bytes = end - start
                 break
-            yield kind, data[start + HEAD.size : end]
+            frames.append((kind, data[start + HEAD.size : end]))
             start = end
-        self._buffer += data[start:]
+        if start < len(data):
+            self._buffer += data[start:]

@@ -30,11 +30,14 @@ class Outbox:
 
     def __init__(self) -> None:
         self._senders: list[Sender] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, sender: Sender) -> None:
         """Have something flushed, soon."""
         if not self._senders:
-            asyncio.get_running_loop().call_soon(self._flush)
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()  # a system call each time
+            self._loop.call_soon(self._flush)
         self._senders.append(sender)
 
     def _flush(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -100,7 +101,9 @@ def test_a_large_event_is_sent_in_pieces(event):
     async def test(channel: Channel, transport: FakeTransport) -> None:
         transport.deliver(answer(b"ok"))
         await ask(channel, event)
-        (kind, first), *rest = FrameReader().feed(bytes(transport.written))
+        frames: deque[tuple[bytes, bytes]] = deque()
+        FrameReader().feed(bytes(transport.written), frames)
+        (kind, first), *rest = frames
         assert kind == INVOKE
         assert struct.unpack_from("!QI", first) == (len(content), 2)
         assert {kind for kind, _ in rest} <= {DATA}

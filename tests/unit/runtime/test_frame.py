@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,6 @@ from anyfc.runtime.frame import (
     INVOKE,
     RAISED,
     RETURNED,
-    Answer,
     BadFrame,
     FrameReader,
     decode_answer,
@@ -29,6 +29,12 @@ def encode(kind: bytes, content: bytes) -> bytes:
     return kind + struct.pack("!I", len(content)) + content
 
 
+def feed(reader: FrameReader, data: bytes) -> list[tuple[bytes, bytes]]:
+    frames: deque[tuple[bytes, bytes]] = deque()
+    reader.feed(data, frames)
+    return list(frames)
+
+
 def cut(wire: bytes, points: list[int]) -> list[bytes]:
     ends = [*sorted({point % (len(wire) + 1) for point in points}), len(wire)]
     return [wire[a:b] for a, b in zip([0, *ends], ends, strict=False)]
@@ -38,14 +44,14 @@ def cut(wire: bytes, points: list[int]) -> list[bytes]:
 def test_frames_cut_anywhere_are_the_same(frames, points):
     reader = FrameReader()
     wire = b"".join(encode(*frame) for frame in frames)
-    assert [frame for piece in cut(wire, points) for frame in reader.feed(piece)] == frames
+    assert [frame for piece in cut(wire, points) for frame in feed(reader, piece)] == frames
 
 
 @given(FRAMES)
 def test_frames_that_come_byte_by_byte_are_the_same(frames):
     reader = FrameReader()
     wire = b"".join(encode(*frame) for frame in frames)
-    seen = [frame for i in range(len(wire)) for frame in reader.feed(wire[i : i + 1])]
+    seen = [frame for i in range(len(wire)) for frame in feed(reader, wire[i : i + 1])]
     assert seen == frames
 
 
@@ -54,17 +60,24 @@ def test_garbage_is_frames_or_bad_and_nothing_else(wire, points):
     reader = FrameReader()
     try:
         for piece in cut(wire, points):
-            for kind, content in reader.feed(piece):
+            for kind, content in feed(reader, piece):
                 decode_answer(kind, content)
     except BadFrame:
         pass
 
 
+def test_frames_before_a_bad_one_are_there():
+    frames: deque[tuple[bytes, bytes]] = deque()
+    with pytest.raises(BadFrame):
+        FrameReader().feed(encode(DATA, b"a") + DATA + b"\xff" * 4, frames)
+    assert list(frames) == [(DATA, b"a")]
+
+
 def test_the_largest_frame_is_taken_and_a_larger_one_is_refused_at_its_head():
     content = bytes(FRAME_BYTES)
-    assert list(FrameReader().feed(encode(DATA, content))) == [(DATA, content)]
+    assert feed(FrameReader(), encode(DATA, content)) == [(DATA, content)]
     with pytest.raises(BadFrame, match=f"{FRAME_BYTES + 1} bytes"):
-        list(FrameReader().feed(DATA + struct.pack("!I", FRAME_BYTES + 1)))
+        feed(FrameReader(), DATA + struct.pack("!I", FRAME_BYTES + 1))
 
 
 def test_a_large_frame_in_tiny_pieces_costs_time_in_proportion_to_its_size():
@@ -73,7 +86,7 @@ def test_a_large_frame_in_tiny_pieces_costs_time_in_proportion_to_its_size():
         wire = encode(DATA, bytes(size))
         began = time.process_time()
         for i in range(0, len(wire), 4):
-            list(reader.feed(wire[i : i + 4]))
+            feed(reader, wire[i : i + 4])
         return time.process_time() - began
 
     small = min(took_s(FRAME_BYTES // 8) for _ in range(3))
@@ -82,21 +95,23 @@ def test_a_large_frame_in_tiny_pieces_costs_time_in_proportion_to_its_size():
 
 @given(st.binary(max_size=60), st.integers(0, 2**64 - 1), st.binary(max_size=200))
 def test_a_request_can_be_read_as_the_dialogue_says(meta, size_bytes, piece):
-    ((kind, content),) = FrameReader().feed(encode_request(INVOKE, meta, size_bytes, piece))
+    ((kind, content),) = feed(FrameReader(), encode_request(INVOKE, meta, size_bytes, piece))
     size, meta_size = struct.unpack_from("!QI", content)
     assert (kind, size, meta_size) == (INVOKE, size_bytes, len(meta))
     assert content[12:] == meta + piece
 
 
 def test_data_is_a_frame():
-    assert list(FrameReader().feed(encode_data(b"abc"))) == [(DATA, b"abc")]
+    assert feed(FrameReader(), encode_data(b"abc")) == [(DATA, b"abc")]
 
 
 @given(st.booleans(), st.binary(max_size=100), st.integers(0, 1000), st.integers(0, 2**32 - 1))
 def test_an_answer_is_what_was_sent(returned, piece, more, memory):
     kind = RETURNED if returned else RAISED
     content = struct.pack("!QI", len(piece) + more, memory) + piece
-    assert decode_answer(kind, content) == Answer(returned, len(piece) + more, memory, piece)
+    answer = decode_answer(kind, content)
+    assert (answer.returned, answer.piece) == (returned, piece)
+    assert (answer.size_bytes, answer.peak_memory_kib) == (len(piece) + more, memory)
 
 
 @pytest.mark.parametrize(
