@@ -60,8 +60,8 @@ class EventCall(Underway):
     """
 
     __slots__ = (
-        "_builtin", "_guard", "_head", "_invocation", "_lease", "_reply", "_result", "_running",
-        "_want_log_tail",
+        "_builtin", "_guard", "_head", "_lease", "_payload", "_reply", "_result", "_running",
+        "_version", "_want_log_tail",
     )  # fmt: skip
 
     def __init__(self, reply: Reply, guard: Guard, head: bytes, *, want_log_tail: bool) -> None:
@@ -70,7 +70,8 @@ class EventCall(Underway):
         self._head = head
         self._want_log_tail = want_log_tail
         self._lease: Lease
-        self._invocation: Invocation
+        self._version: VersionId
+        self._payload: bytes | Payload
         self._builtin: Builtin | None = None  # these two when an instance has been asked
         self._running: Running | None = None
         self._result: Result | None = None  # it has come without waiting, but is long
@@ -94,9 +95,8 @@ class EventCall(Underway):
 
     def _ask(self, instance: Instance, payload: bytes) -> None:
         request_id = self._guard.request_id
-        want_log_tail = self._invocation.want_log_tail
         timeout_s = self._lease.function.timeout_s
-        self._running = instance.begin(request_id, want_log_tail=want_log_tail)
+        self._running = instance.begin(request_id, want_log_tail=self._want_log_tail)
         self._builtin = instance.builtin
         self._builtin.send(INVOKE, request_id, payload, timeout_s=timeout_s, listener=self._hear)
 
@@ -107,14 +107,9 @@ class EventCall(Underway):
 
     def _take(self, lease: Lease, version: VersionId, payload: bytes | Payload) -> None:
         self._lease = lease
-        function = lease.function
-        self._invocation = Invocation(
-            request_id=self._guard.request_id,
-            function=function.name,
-            qualifier=version.version,
-            payload=payload,
-            want_log_tail=self._want_log_tail and function.instance_concurrency == 1,
-        )
+        self._version = version
+        self._payload = payload
+        self._want_log_tail = self._want_log_tail and lease.function.instance_concurrency == 1
 
     # --- without waiting ---
 
@@ -154,7 +149,15 @@ class EventCall(Underway):
 
     async def _work(self, instance: Instance) -> Report:
         if self._running is None:
-            return await instance.run(self._invocation)
+            return await instance.run(
+                Invocation(
+                    request_id=self._guard.request_id,
+                    function=self._lease.function.name,
+                    qualifier=self._version.version,
+                    payload=self._payload,
+                    want_log_tail=self._want_log_tail,
+                )
+            )
         result = self._result
         if result is None:
             assert self._builtin is not None
@@ -173,11 +176,24 @@ class EventCall(Underway):
         return self._running.end(result, peak_memory_mib=self._builtin.peak_memory_mib())
 
     def _present(self, report: Report) -> Response:
-        return present(report, self._invocation, self._lease.function, self._head)
+        return present(
+            report,
+            request_id=self._guard.request_id,
+            version=self._version.version,
+            function=self._lease.function,
+            head=self._head,
+            with_log_tail=self._want_log_tail,
+        )
 
 
 def present(
-    report: Report, invocation: Invocation, function: Function, head: bytes = HEAD
+    report: Report,
+    *,
+    request_id: str,
+    version: str,
+    function: Function,
+    head: bytes,
+    with_log_tail: bool,
 ) -> Response:
     """Return the response that tells the caller what came of an invocation.
 
@@ -186,14 +202,14 @@ def present(
     Source: runtime.md 12.3 (what the caller sees) and 13.4 (headers).
     """
     head %= (
-        invocation.request_id.encode(),
+        request_id.encode(),
         report.duration_ms,
         report.peak_memory_mib,
-        invocation.qualifier.encode(),
+        version.encode(),
         function.code.checksum.encode() if function.code else b"",
         report.instance_id.encode(),
     )
-    if invocation.want_log_tail:
+    if with_log_tail:
         head += b"X-Fc-Log-Result: %b\r\n" % b64encode(report.log_tail)
     body: bytes | Stream
     match report.result:

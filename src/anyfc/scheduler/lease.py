@@ -160,7 +160,7 @@ class Scheduler:
                 function,
                 version,
                 grow=self._grow,
-                idled=self._idled.set,
+                idled=self._note_idle,
                 saturated=lambda pool: (
                     not pool.starting
                     and not pool.resting
@@ -171,6 +171,10 @@ class Scheduler:
                 wait_s=self._policy.wait_s,
             )
         return pool
+
+    def _note_idle(self) -> None:
+        if not self._idled.is_set():  # which is far cheaper than to set it again
+            self._idled.set()
 
     def follow(self, name: str, current: tuple[Function, VersionId] | None) -> None:
         """A function has changed or is gone: instances of its other versions go."""

@@ -23,12 +23,12 @@ from anyfc.model.function import Code, CustomRuntime, Function
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
-    Invocation,
     Raised,
     Result,
     Returned,
     TimedOut,
 )
+from anyfc.model.report import Report
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import Channel
 from anyfc.runtime.frame import (
@@ -62,16 +62,14 @@ def headers_of(response: Response) -> dict[bytes, bytes]:
     return headers
 
 
+def presented(report: Report, **settings: Any) -> Response:
+    usual = {"version": "LATEST", "head": HEAD, "with_log_tail": False}
+    return present(report, request_id=ID, function=FUNCTION, **(usual | settings))
+
+
 def shown(result: Result, **settings: Any) -> tuple[dict[bytes, bytes], Any]:
     want_log_tail = settings.pop("want_log_tail", False)
-    invocation = Invocation(
-        request_id=ID,
-        function="f",
-        qualifier="LATEST",
-        payload=b"",
-        want_log_tail=want_log_tail,
-    )
-    response = present(make_report(result, **settings), invocation, FUNCTION)
+    response = presented(make_report(result, **settings), with_log_tail=want_log_tail)
     assert response.status == 200
     return headers_of(response), response.body
 
@@ -136,16 +134,14 @@ class Stream:
 
 @pytest.mark.parametrize("kind", [Returned, Raised])
 def test_a_large_value_is_sent_as_it_arrives_with_its_length(kind):
-    invocation = Invocation(request_id=ID, function="f", qualifier="LATEST", payload=b"")
-    response = present(make_report(kind(body=Stream())), invocation, FUNCTION)
+    response = presented(make_report(kind(body=Stream())))
     assert response.length_bytes == 5
     assert isinstance(response.body, Stream)
 
 
 def test_before_3_0_it_is_the_service_that_has_a_version():
-    invocation = Invocation(request_id=ID, function="f", qualifier="7", payload=b"")
     report = make_report(Returned(body=b""))
-    headers = headers_of(present(report, invocation, FUNCTION, OLDER_HEAD))
+    headers = headers_of(presented(report, version="7", head=OLDER_HEAD))
     assert headers[b"x-fc-invocation-service-version"] == b"7"
     assert b"x-fc-invocation-function-version" not in headers
 
