@@ -81,7 +81,7 @@ class CompileHook(BuildHookInterface[Any]):
         else:
             compile_modules(folder, f"{FLAGS} {COUNT}")
             try:
-                run([sys.executable, str(root / REHEARSAL)], folder, PYTHONPATH=str(folder))
+                rehearse(root / REHEARSAL, folder)
             except CannotCompile as problem:
                 self.app.display_warning(f"no rehearsal, so it will be slower: {problem}")
                 compile_modules(folder, FLAGS)
@@ -117,6 +117,13 @@ def compile_modules(folder: Path, flags: str) -> None:
     """Compile what `setup.py` in a folder names. Raises CannotCompile."""
     command = [sys.executable, "setup.py", "build_ext", "--inplace", "--force"]
     run(command, folder, CFLAGS=f"{os.environ.get('CFLAGS', '')} {flags}")
+
+
+def rehearse(script: Path, folder: Path) -> None:
+    """Let the modules in a folder count. Raises CannotCompile."""
+    found = os.environ.get("PYTHONPATH")  # where the build's own packages may be
+    path = os.pathsep.join([str(folder), found] if found else [str(folder)])
+    run([sys.executable, str(script)], folder, PYTHONPATH=path)
 
 
 def run(command: list[str], folder: Path, **environ: str) -> None:

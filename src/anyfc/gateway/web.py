@@ -95,7 +95,6 @@ class WebCall(Underway):
         request_id = call.guard.request_id
         server = self._server = instance.server
         self._running = instance.begin(request_id, want_log_tail=call.want_log_tail)
-        self._deadline = server.begin(call.runnable.timeout_s, self._expire)
         headers = forwarded_request_headers(
             call.headers, peer=request.peer, scheme=b"https" if request.secure else b"http"
         )
@@ -107,6 +106,7 @@ class WebCall(Underway):
             head=server.plan.web_head(request_id, request.path),
             upgrade=request.upgrade,
         )
+        self._deadline = server.begin(call.runnable.timeout_s, self._expire)
         return asking
 
     def _hear(self) -> None:

@@ -379,8 +379,8 @@ class Connection(Sender):
             declared_bytes = None
         keep_alive = parser.should_keep_alive()
         # Without a word about it, it is HTTP/1.1 alone whose connections stay.
-        usual = keep_alive and b"connection" not in fields
-        version = "1.1" if usual else parser.get_http_version()
+        said = b"connection" in fields or b"proxy-connection" in fields
+        version = "1.1" if keep_alive and not said else parser.get_http_version()
         waits = b"expect" in fields and version == "1.1"
         self._body = body = Body(self, declared_bytes, self._go_on if waits else None)
         request = Request(

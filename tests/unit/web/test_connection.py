@@ -348,6 +348,16 @@ def test_a_request_needs_a_host_unless_it_is_an_old_one():
 
 
 @pytest.mark.parametrize(
+    "header",
+    [b"", b"Connection: close", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"],
+)
+def test_how_old_a_request_is_does_not_depend_on_what_becomes_of_its_connection(header):
+    for version, old in ((b"1.0", True), (b"1.1", False)):
+        world, _ = talk(b"GET / HTTP/%b\r\nHost: h\r\n%b\r\n\r\n" % (version, header or b"A: b"))
+        assert [request.old for request in world.app.requests] == [old]
+
+
+@pytest.mark.parametrize(
     ("target", "path"), [(b"http://h/a?b", b"/a?b"), (b"HTTP://h", b"/"), (b"https://h?b", b"/?b")]
 )
 def test_of_an_absolute_target_the_path_and_the_host_count(target, path):
