@@ -14,7 +14,6 @@ from anyfc.gateway.older import VERSIONS, find_invoked, identify
 from anyfc.gateway.problem import describe, new_request_id
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
-from anyfc.web.connection import Application
 from anyfc.web.message import Reply, Request, Response, Rest
 from anyfc.web.upstream import HOP_BY_HOP, Upstream, UpstreamFailed
 
@@ -30,7 +29,7 @@ WITHHELD: Final = HOP_BY_HOP | {REQUEST_ID, UNSIGNED_BODY}
 READING: Final = (b"GET", b"HEAD")
 
 
-class Gateway(Application):
+class Gateway:
     """Answers everything that arrives on the one port."""
 
     def __init__(
@@ -54,6 +53,7 @@ class Gateway(Application):
         return describe(problem, new_request_id())
 
     def handle(self, request: Request, reply: Reply) -> Rest | None:
+        """Answer a request; see `web.connection.Application`."""
         guard = Guard(request, reply, new_request_id())
         try:
             rest = self._begin(request, reply, guard)

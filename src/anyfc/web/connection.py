@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httptools
 
@@ -70,10 +70,8 @@ class Patience:
     drain_s: float
 
 
-class Application:
+class Application(Protocol):
     """What answers requests."""
-
-    __slots__ = ()
 
     def handle(self, request: Request, reply: Reply) -> Rest | None:
         """Answer by sending one response.
@@ -81,11 +79,9 @@ class Application:
         What there is to wait for is in the coroutine that this returns; it is cancelled when the
         caller hangs up. None: the reply has been entrusted to somebody, see `Reply.entrust`.
         """
-        raise NotImplementedError
 
     def refuse(self, problem: FunctionComputeError) -> Response:
         """Put a problem with the HTTP itself into words."""
-        raise NotImplementedError
 
 
 class Server:
