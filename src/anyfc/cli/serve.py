@@ -28,7 +28,7 @@ IsolationOption = Annotated[
 ]
 COMPILED = "compiled"
 INTERPRETED = (
-    "interpreted, at about half the speed (`make compiled`, or an installation, compiles it)"
+    "interpreted, at less than half the speed (`make compiled`, or an installation, compiles it)"
 )
 
 
