@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import base64
 import io
+import os
 import socket
 import sys
 import tempfile
@@ -16,11 +17,11 @@ import zipfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import urlsplit
 
-from anyfc.cli.background import running_server
+from anyfc.cli.background import KEY, running_server
 from anyfc.client import Client
-from anyfc.identity.key import ensure_pair
 from anyfc.identity.signature import format_date, sign
 
 CONNECTIONS = 8
@@ -64,11 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, default=4000, help="how many of each kind")
     calls = parser.parse_args().calls
+    key = ("rehearsal", token_hex())
+    os.environ.update(zip(KEY, key, strict=True))  # which the server takes in place of its own
     with tempfile.TemporaryDirectory() as folder:
         data_dir = Path(folder)
         with running_server(data_dir, "--isolation", "none", "--log-level", "warning") as server:
-            pair = ensure_pair(data_dir)
-            key = (pair.access_key_id, pair.access_key_secret)
             with Client(server.endpoint, access_key_id=key[0], access_key_secret=key[1]) as client:
                 host = deploy(client)
             for make in (
