@@ -10,6 +10,7 @@ from typing import Any
 from calls import Sent, make_body
 from clock import settle
 
+from anyfc.gateway.runnable import Runnable
 from anyfc.instance.lifecycle import Instance, State
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed, Invocation, Result, Returned
@@ -359,9 +360,11 @@ class Ready:
         )
         self._member = self._pool.add(self.instance)
 
-    def lease(self) -> Lease:
-        scheduler: Any = self  # what a lease sees of one
-        return Lease(scheduler, self.function, self._pool.version)
+    def runnable(self) -> Runnable:
+        return Runnable(self.function, self._pool.version, self)  # type: ignore[arg-type]
+
+    def lease(self, function: Function, version: VersionId) -> Lease:
+        return Lease(self, function, version)  # type: ignore[arg-type]  # it is a small scheduler
 
     def pool_of(self, function: Function, version: VersionId) -> Pool:
         return self._pool

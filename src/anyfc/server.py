@@ -33,6 +33,7 @@ from anyfc.gateway.door import Doors
 from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.invoke import Invoke
 from anyfc.gateway.problem import new_request_id
+from anyfc.gateway.runnable import Runnables
 from anyfc.identity.key import Keys, Pair, ensure_pair, open_keys
 from anyfc.instance.code import Packages
 from anyfc.instance.lifecycle import Instance
@@ -117,6 +118,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 access_key_secret=config.access_key_secret,
             )
             store = Store(database)
+            catalog = store.catalog
             blobs = Blobs(data_dir / "blobs")
             packages = _make_packages(config, data_dir, blobs)
             specs = _make_specs(config, data_dir, keys, packages, ground)
@@ -124,9 +126,9 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 _policy(config),
                 _opener(specs, ground, logs),
                 host_port=_host_port if ground.networks is None else lambda function: None,
+                is_current=catalog.is_current,
                 new_request_id=new_request_id,
             ) as scheduler:
-                catalog = store.catalog
                 catalog.watch(lambda name: scheduler.follow(name, catalog.find(name)))
                 address = Address(config)
                 https = Https(config.tls_port)
@@ -235,16 +237,16 @@ def _make_gateway(
     control: Upstream,
     https: Https,
 ) -> Gateway:
+    runnables = Runnables(store.catalog, scheduler)
     invoke = Invoke(
         store.catalog,
-        scheduler,
+        runnables,
         spool_folder=data_dir / "run",
         sync_body_bytes=config.sync_body_bytes,
         async_body_bytes=config.async_body_bytes,
     )
     http_calls = HttpCalls(
-        store.catalog,
-        scheduler,
+        runnables,
         keys,
         account_id=config.account_id,
         spool_folder=data_dir / "run",

@@ -6,7 +6,7 @@ from anyfc.gateway.cors import cors_headers
 from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.headers import ATTACHMENT
-from anyfc.gateway.run import Runnable
+from anyfc.gateway.runnable import Runnable
 from anyfc.model.report import Report
 from anyfc.web.message import Reply, Request, Response
 

@@ -18,8 +18,9 @@ from anyfc.gateway.door import Door, check_method, host_name
 from anyfc.gateway.event import FAILED, build_event, read_result
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.headers import check_default_domain
-from anyfc.gateway.invoke import is_async, read_log_type
-from anyfc.gateway.run import NO_ASYNC, Runnables, run
+from anyfc.gateway.options import NO_ASYNC, is_async, read_log_type
+from anyfc.gateway.run import FunctionCall
+from anyfc.gateway.runnable import Runnables
 from anyfc.gateway.web import WebCall
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import Parts, needs_form, show
@@ -31,8 +32,6 @@ from anyfc.model.access import Jwt
 from anyfc.model.invocation import Invocation, Payload, Returned
 from anyfc.model.report import Report
 from anyfc.runtime.frame import BadFrame
-from anyfc.scheduler.lease import Lease, Scheduler
-from anyfc.store.catalog import Catalog
 from anyfc.web.message import Reply, Request, Response, Rest, Source
 from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import collect
@@ -45,8 +44,7 @@ class HttpCalls:
 
     def __init__(
         self,
-        catalog: Catalog,
-        scheduler: Scheduler,
+        runnables: Runnables,
         keys: KeySource,
         *,
         account_id: str,
@@ -56,8 +54,7 @@ class HttpCalls:
         https_port: Callable[[], int],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._runnables = Runnables(catalog)
-        self._scheduler = scheduler
+        self._runnables = runnables
         self._keys = keys
         self._account_id = account_id
         self._spool_folder = spool_folder
@@ -151,10 +148,7 @@ class HttpCalls:
         )
 
     def _pass_through(self, call: Call, body: Source) -> WebCall:
-        return WebCall(call, body, self._lease(call), self._spool_folder)
-
-    def _lease(self, call: Call) -> Lease:
-        return self._scheduler.lease(call.runnable.function, call.runnable.version)
+        return WebCall(call, body, self._spool_folder)
 
     async def _run(self, call: Call, body: bytes | Payload) -> None:
         """Have a handler of a built-in runtime called."""
@@ -168,8 +162,7 @@ class HttpCalls:
             want_log_tail=call.want_log_tail,
             http=build_http_call(call) if wsgi else None,
         )
-        handled = HandlerCall(call, invocation)
-        await run(self._lease(call), invocation.request_id, handled.work, handled.answer)
+        await HandlerCall(call, invocation).run()
 
     def _build_event(self, call: Call, body: bytes | Payload) -> bytes:
         path, _, query = call.target.partition(b"?")
@@ -189,24 +182,27 @@ class HttpCalls:
         )
 
 
-class HandlerCall:
-    """An HTTP call that a handler answers."""
+class HandlerCall(FunctionCall):
+    """An HTTP call that a handler answers; it is always waited for."""
+
+    __slots__ = ("_call", "_invocation")
 
     def __init__(self, call: Call, invocation: Invocation) -> None:
+        super().__init__(call.reply, call.guard, call.runnable)
         self._call = call
         self._invocation = invocation
 
-    async def work(self, instance: Instance) -> Report:
+    async def _work(self, instance: Instance) -> Report:
         return await instance.run(self._invocation)
 
-    async def answer(self, report: Report) -> None:
+    async def _answer(self, report: Report) -> None:
         """Raises BadResponse, and what default domains do not serve."""
         call = self._call
         wsgi = self._invocation.http is not None
         response = await (_read_wsgi if wsgi else _read_event)(report)
         if call.attachment:
             check_default_domain(response.status, response.headers)
-        await call.reply.send(call.complete(response, report))
+        await self._reply.send(call.complete(response, report))
 
 
 def _show(call: Call, granted: Granted, form: bytes | None) -> bytes | None:

@@ -5,10 +5,10 @@ from typing import Final, assert_never
 
 import msgspec
 
-from anyfc.gateway.guard import Guard, fail
-from anyfc.gateway.run import record, run
+from anyfc.gateway.guard import Guard
+from anyfc.gateway.run import FunctionCall
+from anyfc.gateway.runnable import Runnable
 from anyfc.instance.lifecycle import Instance, Running
-from anyfc.model.function import Function
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
@@ -21,15 +21,10 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.model.report import Report
-from anyfc.model.version import VersionId
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import fits
 from anyfc.runtime.frame import INVOKE
-from anyfc.runtime.table import PYTHON
-from anyfc.scheduler.lease import Lease
-from anyfc.web.message import Reply, Response, Rest, Underway
-
-BUILT_IN: Final = frozenset(PYTHON)
+from anyfc.web.message import Reply, Response, Rest
 
 HEAD: Final = (
     b"X-Fc-Request-Id: %b\r\n"
@@ -51,87 +46,71 @@ ERROR_TYPE: Final = b"X-Fc-Error-Type: %b\r\n" + JSON
 INITIALIZATION: Final = b"X-Fc-Error-Type: InitializationError\r\n" + JSON
 
 
-class EventCall(Underway):
+class EventCall(FunctionCall):
     """One event on its way. `head` is the pattern of the header lines that its answer begins with.
 
-    Where a built-in instance is free, and event and answer are short, nothing is waited for, and
-    the call is carried by callbacks: `begin`, then `_hear`. Otherwise all that is left goes to the
-    task of the caller's connection: `run`.
+    Where a built-in instance is free, and event and answer are short, nothing is waited for.
     """
 
-    __slots__ = (
-        "_builtin", "_guard", "_head", "_lease", "_payload", "_reply", "_result", "_running",
-        "_version", "_want_log_tail",
-    )  # fmt: skip
+    __slots__ = ("_builtin", "_event", "_head", "_result", "_running", "_want_log_tail")
 
-    def __init__(self, reply: Reply, guard: Guard, head: bytes, *, want_log_tail: bool) -> None:
-        self._reply = reply
-        self._guard = guard
+    def __init__(
+        self, reply: Reply, guard: Guard, runnable: Runnable, head: bytes, *, want_log_tail: bool
+    ) -> None:
+        super().__init__(reply, guard, runnable)
         self._head = head
         self._want_log_tail = want_log_tail
-        self._lease: Lease
-        self._version: VersionId
-        self._payload: bytes | Payload
+        self._event: bytes | Payload = b""
         self._builtin: Builtin | None = None  # these two when an instance has been asked
         self._running: Running | None = None
         self._result: Result | None = None  # it has come without waiting, but is long
 
-    def begin(self, lease: Lease, version: VersionId, payload: bytes) -> Rest | None:
+    def lead_to(self, runnable: Runnable, event: bytes | Payload) -> None:
+        """Say what is to run, and with which event, before it does."""
+        self._runnable = runnable
+        self._lease = runnable.lease()
+        self._event = event
+
+    # --- without waiting ---
+
+    def begin(self, event: bytes) -> Rest | None:
         """Take the call as far as it goes; see `web.connection.Application.handle`."""
-        function = lease.function
+        self._event = event
         instance = None
-        if function.runtime in BUILT_IN and fits(payload):
-            instance = lease.take_nowait()
+        if not self._runnable.custom and fits(event):
+            instance = self._lease.take_nowait()
         if instance is None:
-            return self.run(lease, version, payload)
-        self._take(lease, version, payload)
+            return self.run()
         try:
-            self._ask(instance, payload)
+            self._ask(instance, event)
         except BaseException:
-            lease.end()
+            self._lease.end()
             raise
         self._reply.entrust(self)
         return None
 
-    def _ask(self, instance: Instance, payload: bytes) -> None:
+    def _ask(self, instance: Instance, event: bytes) -> None:
         request_id = self._guard.request_id
-        timeout_s = self._lease.function.timeout_s
-        self._running = instance.begin(request_id, want_log_tail=self._want_log_tail)
+        self._running = instance.begin(request_id, want_log_tail=self._log_tail_wanted)
         self._builtin = instance.builtin
-        self._builtin.send(INVOKE, request_id, payload, timeout_s=timeout_s, listener=self._hear)
-
-    async def run(self, lease: Lease, version: VersionId, payload: bytes | Payload) -> None:
-        """Run the function for a caller who waits; see `gateway.run.run` for what this raises."""
-        self._take(lease, version, payload)
-        await self._run()
-
-    def _take(self, lease: Lease, version: VersionId, payload: bytes | Payload) -> None:
-        self._lease = lease
-        self._version = version
-        self._payload = payload
-        self._want_log_tail = self._want_log_tail and lease.function.instance_concurrency == 1
-
-    # --- without waiting ---
-
-    def _hear(self) -> None:
-        """The answer has begun, or will not come."""
-        try:
-            self._pass_on()
-        except Exception as error:  # a bug of ours, which no task is there to be told of
-            self._lease.end()
-            self._reply.resume(self._guard.watch(fail(error)))
+        self._builtin.send(
+            INVOKE,
+            request_id,
+            event,
+            timeout_s=self._runnable.timeout_s,
+            listener=self._hear,
+        )
 
     def _pass_on(self) -> None:
-        """Send the answer if it is whole; if not, leave it to the task of the connection."""
         assert self._builtin is not None
         result = self._builtin.take()
         if result is None or not isinstance(result.body, bytes):
             self._result = result
-            self._reply.resume(self._guard.watch(self._run()))
+            self._resume(self.run())
             return
         report = self._end(result)
         self._lease.end()
-        record(self._guard.request_id, self._lease.function, report)
+        self._record(report)
         self._reply.send_now(self._present(report))
 
     def abandon(self) -> None:
@@ -144,31 +123,31 @@ class EventCall(Underway):
 
     # --- with a task that waits ---
 
-    async def _run(self) -> None:
-        await run(self._lease, self._guard.request_id, self._work, self._answer)
-
     async def _work(self, instance: Instance) -> Report:
         if self._running is None:
             return await instance.run(
                 Invocation(
                     request_id=self._guard.request_id,
-                    function=self._lease.function.name,
-                    qualifier=self._version.version,
-                    payload=self._payload,
-                    want_log_tail=self._want_log_tail,
+                    function=self._runnable.function.name,
+                    qualifier=self._runnable.version.version,
+                    payload=self._event,
+                    want_log_tail=self._log_tail_wanted,
                 )
             )
         result = self._result
         if result is None:
             assert self._builtin is not None
-            timeout_s = self._lease.function.timeout_s
-            result = await self._running.watch(self._builtin.wait(timeout_s))
+            result = await self._running.watch(self._builtin.wait(self._runnable.timeout_s))
         return self._end(result)
 
     async def _answer(self, report: Report) -> None:
         await self._reply.send(self._present(report))
 
     # --- both ---
+
+    @property
+    def _log_tail_wanted(self) -> bool:
+        return self._want_log_tail and self._runnable.concurrency == 1
 
     def _end(self, result: Result) -> Report:
         assert self._builtin is not None
@@ -179,10 +158,10 @@ class EventCall(Underway):
         return present(
             report,
             request_id=self._guard.request_id,
-            version=self._version.version,
-            function=self._lease.function,
+            version=self._runnable.version.version,
+            checksum=self._runnable.checksum,
             head=self._head,
-            with_log_tail=self._want_log_tail,
+            with_log_tail=self._log_tail_wanted,
         )
 
 
@@ -191,7 +170,7 @@ def present(
     *,
     request_id: str,
     version: str,
-    function: Function,
+    checksum: bytes,
     head: bytes,
     with_log_tail: bool,
 ) -> Response:
@@ -206,7 +185,7 @@ def present(
         report.duration_ms,
         report.peak_memory_mib,
         version.encode(),
-        function.code.checksum.encode() if function.code else b"",
+        checksum,
         report.instance_id.encode(),
     )
     if with_log_tail:

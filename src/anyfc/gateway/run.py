@@ -1,114 +1,91 @@
-"""One invocation, from the lease to the line in the log; for every kind of call."""
+"""One call of a function, from the lease to the line in the log; whatever its kind is."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
 
-from anyfc.errors import AccessDenied, NotSupported
+from anyfc.gateway.guard import Guard, fail
+from anyfc.gateway.runnable import Runnable
 from anyfc.instance.lifecycle import Instance
-from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed
 from anyfc.model.report import Report
-from anyfc.model.version import LATEST, VersionId
-from anyfc.runtime.table import CUSTOM, PYTHON
-from anyfc.scheduler.lease import Lease
-from anyfc.store.catalog import Catalog
+from anyfc.web.message import Reply, Rest, Underway
 
 log = logging.getLogger("anyfc")
 
-NO_ASYNC: Final = (
-    "asynchronous invocation is not supported by this version of anyfc; "
-    "leave out X-Fc-Invocation-Type or set it to Sync"
-)
 
+class FunctionCall(Underway):
+    """One call on its way; a subclass is one kind of call.
 
-class Runnable:
-    """A version of a function that may be run now, and what its calls need to know each time."""
-
-    __slots__ = ("concurrency", "custom", "function", "timeout_s", "version")
-
-    def __init__(self, function: Function, version: VersionId) -> None:
-        self.function = function
-        self.version = version
-        self.custom = function.runtime in CUSTOM
-        self.timeout_s = function.timeout_s
-        self.concurrency = function.instance_concurrency
-
-
-class Runnables:
-    """Finds the function that a call is for; what was seen of one holds until it changes."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._latest: dict[str, Runnable] = {}
-        catalog.watch(self._forget)
-
-    def resolve(self, name: str, qualifier: str) -> Runnable:
-        """Return what a qualifier leads to.
-
-        Raises NotSupported, AccessDenied, and what `Catalog.resolve` does.
-        """
-        if qualifier == LATEST:
-            runnable = self._latest.get(name)
-            if runnable is not None:
-                return runnable
-        function, version = self._catalog.resolve(name, qualifier)
-        _check_runnable(function)
-        runnable = Runnable(function, version)
-        if qualifier == LATEST:
-            self._latest[name] = runnable
-        return runnable
-
-    def _forget(self, name: str) -> None:
-        self._latest.pop(name, None)
-
-
-def _check_runnable(function: Function) -> None:
-    if function.runtime not in PYTHON and function.runtime not in CUSTOM:
-        raise NotSupported(
-            f"runtime '{function.runtime}' of function '{function.name}' cannot be run by this "
-            f"version of anyfc; it runs {', '.join([*PYTHON, *sorted(CUSTOM)])}"
-        )
-    if function.restriction is not None:
-        raise AccessDenied(
-            f"invocation of function '{function.name}' is disabled: {function.restriction.reason}"
-        )
-
-
-async def run(
-    lease: Lease,
-    request_id: str,
-    work: Callable[[Instance], Awaitable[Report]],
-    answer: Callable[[Report], Awaitable[None]],
-) -> None:
-    """Have an instance do the work, and answer.
-
-    The answer leaves inside the lease: a large one is still in the instance. Raises what entering
-    the lease and the two callables raise.
+    Where nothing has to be waited for, callbacks carry it: who asks an instance to work has `_hear`
+    called for what comes of it. Otherwise the task of the caller's connection does, in `run`, which
+    goes on from wherever the call has come to.
     """
-    async with lease as instance:
-        if isinstance(instance, InitializationFailed):
-            report = Report(
-                result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
+
+    __slots__ = ("_guard", "_lease", "_reply", "_runnable")
+
+    def __init__(self, reply: Reply, guard: Guard, runnable: Runnable) -> None:
+        self._reply = reply
+        self._guard = guard
+        self._runnable = runnable
+        self._lease = runnable.lease()
+
+    # --- without waiting ---
+
+    def _hear(self) -> None:
+        """The answer has begun, or will not come."""
+        try:
+            self._pass_on()
+        except Exception as error:  # a bug of ours, which no task is there to be told of
+            self._lease.end()
+            self._resume(fail(error))
+
+    def _pass_on(self) -> None:
+        """Send the answer if it is whole; if not, leave it to the task of the connection."""
+        raise NotImplementedError
+
+    def _resume(self, rest: Rest) -> None:
+        """Leave it to the task of the connection."""
+        self._reply.resume(self._guard.watch(rest))
+
+    # --- with a task that waits ---
+
+    async def run(self) -> None:
+        """See the call to its end from wherever it is.
+
+        The answer leaves inside the lease: a large one is still in the instance. Raises what
+        entering the lease, `_work` and `_answer` raise.
+        """
+        async with self._lease as instance:
+            if isinstance(instance, InitializationFailed):
+                report = Report(
+                    result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
+                )
+            else:
+                report = await self._work(instance)
+            await self._answer(report)
+        self._record(report)
+
+    async def _work(self, instance: Instance) -> Report:
+        """Have the instance do the work, if it has not been asked to yet, and wait for the end."""
+        raise NotImplementedError
+
+    async def _answer(self, report: Report) -> None:
+        """Answer what has not been answered meanwhile."""
+        raise NotImplementedError
+
+    # --- both ---
+
+    def _record(self, report: Report) -> None:
+        """Put a call that has ended into the server's own log."""
+        # Asking the level first saves most of the asking where nobody wants to know.
+        if log.level <= logging.INFO and log.isEnabledFor(logging.INFO):
+            log.info(
+                "invocation",
+                extra={
+                    "request_id": self._guard.request_id,
+                    "function": self._runnable.function.name,
+                    "outcome": type(report.result).__name__,
+                    "took_ms": round(report.duration_ms, 2),
+                    "cold": report.cold,
+                    "instance": report.instance_id,
+                },
             )
-        else:
-            report = await work(instance)
-        await answer(report)
-    record(request_id, lease.function, report)
-
-
-def record(request_id: str, function: Function, report: Report) -> None:
-    """Put an invocation that has ended into the server's own log."""
-    # Asking the level first saves most of the asking where nobody wants to know.
-    if log.level <= logging.INFO and log.isEnabledFor(logging.INFO):
-        log.info(
-            "invocation",
-            extra={
-                "request_id": request_id,
-                "function": function.name,
-                "outcome": type(report.result).__name__,
-                "took_ms": round(report.duration_ms, 2),
-                "cold": report.cold,
-                "instance": report.instance_id,
-            },
-        )

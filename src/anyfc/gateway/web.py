@@ -9,14 +9,13 @@ from typing import Final
 
 from anyfc.errors import BadResponse, EntityTooLarge, FunctionComputeError, FunctionTimeout
 from anyfc.gateway.call import Call
-from anyfc.gateway.guard import fail
 from anyfc.gateway.headers import (
     check_default_domain,
     forwarded_request_headers,
     returned_response_headers,
 )
 from anyfc.gateway.invocation import explain_crash
-from anyfc.gateway.run import record, run
+from anyfc.gateway.run import FunctionCall
 from anyfc.instance.lifecycle import Instance, Running
 from anyfc.model.invocation import (
     Crashed,
@@ -29,8 +28,7 @@ from anyfc.model.invocation import (
 from anyfc.model.report import Report
 from anyfc.runtime.custom import TUNNELLED, Custom
 from anyfc.runtime.deadlines import Deadline
-from anyfc.scheduler.lease import Lease
-from anyfc.web.message import Header, PeerLost, Response, Rest, Source, Underway
+from anyfc.web.message import Header, PeerLost, Response, Rest, Source
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
 from anyfc.web.upstream import Asking, Exchange
@@ -44,23 +42,22 @@ REPORTED: Final = Raised(body=b"", error_type="InvocationError")
 JSON: Final[tuple[Header, ...]] = ((b"Content-Type", b"application/json"),)
 
 
-class WebCall(Underway):
+class WebCall(FunctionCall):
     """One web call on its way.
 
     Where an instance is free, a connection to its server idle, and the answer there in one go,
-    nothing is waited for, and the call is carried by callbacks: `begin`, then `_hear`. Otherwise
-    all that is left goes to the task of the caller's connection: `run`.
+    nothing is waited for.
     """
 
     __slots__ = (
-        "_asking", "_body", "_call", "_deadline", "_held", "_lease", "_problem", "_resumed",
-        "_running", "_server", "_spool_folder",
+        "_asking", "_body", "_call", "_deadline", "_held", "_problem", "_resumed", "_running",
+        "_server", "_spool_folder",
     )  # fmt: skip
 
-    def __init__(self, call: Call, body: Source, lease: Lease, spool_folder: Path) -> None:
+    def __init__(self, call: Call, body: Source, spool_folder: Path) -> None:
+        super().__init__(call.reply, call.guard, call.runnable)
         self._call = call
         self._body = body
-        self._lease = lease
         self._spool_folder = spool_folder
         self._asking: Asking | None = None  # with it come these three
         self._server: Custom
@@ -74,8 +71,7 @@ class WebCall(Underway):
 
     def begin(self) -> Rest | None:
         """Take the call as far as it goes; see `web.connection.Application.handle`."""
-        call = self._call
-        instance = self._lease.take_nowait() if call.request.body.complete else None
+        instance = self._lease.take_nowait() if self._call.request.body.complete else None
         if instance is None:
             return self.run()
         try:
@@ -83,7 +79,7 @@ class WebCall(Underway):
         except BaseException:
             self._lease.end()
             raise
-        call.reply.entrust(self)
+        self._reply.entrust(self)
         if not begun:
             self._resume(self.run())
         return None
@@ -92,7 +88,7 @@ class WebCall(Underway):
         """Let the call's time run, and make out the request to the instance's server."""
         call = self._call
         request = call.request
-        request_id = call.guard.request_id
+        request_id = self._guard.request_id
         server = self._server = instance.server
         self._running = instance.begin(request_id, want_log_tail=call.want_log_tail)
         headers = forwarded_request_headers(
@@ -106,19 +102,10 @@ class WebCall(Underway):
             head=server.plan.web_head(request_id, request.path),
             upgrade=request.upgrade,
         )
-        self._deadline = server.begin(call.runnable.timeout_s, self._expire)
+        self._deadline = server.begin(self._runnable.timeout_s, self._expire)
         return asking
 
-    def _hear(self) -> None:
-        """The response has begun, or will not come."""
-        try:
-            self._pass_on()
-        except Exception as error:  # a bug of ours, which no task is there to be told of
-            self._lease.end()
-            self._resume(fail(error))
-
     def _pass_on(self) -> None:
-        """Send the response if it is whole; if not, leave it to the task of the connection."""
         call = self._call
         asking = self._asking
         assert asking is not None
@@ -139,12 +126,12 @@ class WebCall(Underway):
         asking.end()
         report = self._running.end(REPORTED if failed else RETURNED)
         self._lease.end()
-        record(call.guard.request_id, call.runnable.function, report)
-        call.reply.send_now(call.complete(response))
+        self._record(report)
+        self._reply.send_now(call.complete(response))
 
     def _resume(self, rest: Rest) -> None:
         self._resumed = True
-        self._call.reply.resume(self._call.guard.watch(rest))
+        super()._resume(rest)
 
     def _expire(self) -> None:
         """The time is over, and no task waits that could be told."""
@@ -163,10 +150,6 @@ class WebCall(Underway):
 
     # --- with a task that waits ---
 
-    async def run(self) -> None:
-        """See the call to its end from wherever it is; see `gateway.run.run` for what it raises."""
-        await run(self._lease, self._call.guard.request_id, self._work, self._answer)
-
     async def _work(self, instance: Instance) -> Report:
         """Exchange the call with the instance's server; what comes back is sent meanwhile."""
         if self._asking is None:
@@ -183,7 +166,7 @@ class WebCall(Underway):
         if self._problem is not None:
             raise self._problem
         match report.result:
-            case TimedOut() | Crashed() if call.reply.started:
+            case TimedOut() | Crashed() if self._reply.started:
                 raise PeerLost
             case TimedOut(timeout_s=timeout_s):
                 raise FunctionTimeout(timeout_s)
@@ -192,11 +175,11 @@ class WebCall(Underway):
             case InitializationFailed(body=body):
                 await self._explain(body)
             case _ if self._held is not None:
-                await call.reply.send(call.complete(self._held, report))
+                await self._reply.send(call.complete(self._held, report))
 
     async def _explain(self, body: bytes) -> None:
         response = Response(status=502, headers=JSON, body=body)
-        await self._call.reply.send(self._call.complete(response))
+        await self._reply.send(self._call.complete(response))
 
     async def _exchange(self) -> Result:
         assert self._asking is not None
@@ -224,7 +207,7 @@ class WebCall(Underway):
         response = Response(status=exchange.status, headers=headers)
         if exchange.status == 101:
             assert call.request.upgrade is not None
-            client = await call.reply.upgrade(call.request.upgrade, call.complete(response))
+            client = await self._reply.upgrade(call.request.upgrade, call.complete(response))
             await join(client, exchange.tunnel())
         elif call.want_log_tail:
             await self._hold(exchange, response)
@@ -233,7 +216,7 @@ class WebCall(Underway):
             whole = exchange.body.read_nowait() if call.request.method != b"HEAD" else None
             response.body = exchange.body if whole is None else whole
             response.length_bytes = exchange.body.declared_bytes
-            await call.reply.send(call.complete(response))
+            await self._reply.send(call.complete(response))
 
     async def _hold(self, exchange: Exchange, response: Response) -> None:
         """Keep an answer back until its request has ended: the log goes in front of it."""

@@ -123,9 +123,11 @@ class Scheduler:
         open_instance: Open,
         group: asyncio.TaskGroup,
         host_port: Callable[[Function], int | None],
+        is_current: Callable[[VersionId], bool],
         new_request_id: Callable[[], str],
     ) -> None:
         self._policy = policy
+        self._is_current = is_current
         self._host_port = host_port
         self._new_request_id = new_request_id
         self._open = open_instance
@@ -169,6 +171,7 @@ class Scheduler:
                 port=self._host_port(function),
                 max_waiting=self._policy.max_waiting,
                 wait_s=self._policy.wait_s,
+                outdated=not self._is_current(version),  # the function changed since it was asked
             )
         return pool
 

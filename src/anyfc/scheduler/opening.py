@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from anyfc.model.function import Function
+from anyfc.model.version import VersionId
 from anyfc.scheduler.lease import Open, Policy, Scheduler
 
 
@@ -15,14 +16,16 @@ async def open_scheduler(
     open_instance: Open,
     *,
     host_port: Callable[[Function], int | None] = lambda function: None,
+    is_current: Callable[[VersionId], bool] = lambda version: True,
     new_request_id: Callable[[], str] = lambda: str(uuid4()),
 ) -> AsyncIterator[Scheduler]:
     """Yield a scheduler; leaving stops all instances and waits until they are gone.
 
     `host_port` names the port of the host's own network that instances of a function listen on.
+    `is_current` says whether a version may have instances that nobody waits for.
     """
     async with asyncio.TaskGroup() as group:
-        scheduler = Scheduler(policy, open_instance, group, host_port, new_request_id)
+        scheduler = Scheduler(policy, open_instance, group, host_port, is_current, new_request_id)
         async with asyncio.TaskGroup() as tending:
             tasks = [
                 tending.create_task(scheduler.freeze_idle(), name="freeze"),

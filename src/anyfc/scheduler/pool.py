@@ -65,6 +65,7 @@ class Pool:
         max_waiting: int,
         wait_s: float,
         port: int | None = None,
+        outdated: bool = False,
     ) -> None:
         self.function = function
         self.port = port  # of the host, which only one instance at a time can listen on
@@ -76,7 +77,7 @@ class Pool:
         self.members: set[Member] = set()
         self.waiting: deque[Waiter] = deque()
         self.starting = 0
-        self.outdated = False
+        self.outdated = outdated  # there is a newer version
         self._grow = grow
         self._idled = idled
         self._saturated = saturated

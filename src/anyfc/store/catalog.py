@@ -41,6 +41,11 @@ class Catalog:
         """Return a function as it is now, or None."""
         return self._entries.get(name)
 
+    def is_current(self, version: VersionId) -> bool:
+        """Say whether new calls can still be led to a version."""
+        entry = self._entries.get(version.function)
+        return entry is not None and entry[1] == version
+
     def page(
         self, prefix: str, start: str, limit: int, keep: Callable[[Function], bool]
     ) -> tuple[list[Function], str | None]:

@@ -28,6 +28,7 @@ from anyfc.errors import (
 from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.http import HttpCalls
+from anyfc.gateway.runnable import Runnables
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
 from anyfc.model.access import Anonymous, ClaimPass, Cors, Jwt, Lookup, Signed
@@ -85,8 +86,7 @@ class Calls:
         self.instance = instance
         self.folder = folder
         self.http_calls = HttpCalls(
-            self.catalog,
-            instance,  # type: ignore[arg-type]  # what is seen of a scheduler
+            Runnables(self.catalog, instance),  # type: ignore[arg-type]  # a small scheduler
             Keys(),
             account_id="123456",
             spool_folder=folder,

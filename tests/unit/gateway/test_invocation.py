@@ -19,6 +19,7 @@ from transport import FakeTransport, read_responses
 
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.invocation import HEAD, OLDER_HEAD, EventCall, present
+from anyfc.gateway.runnable import Runnable
 from anyfc.model.function import Code, CustomRuntime, Function
 from anyfc.model.invocation import (
     Crashed,
@@ -63,8 +64,8 @@ def headers_of(response: Response) -> dict[bytes, bytes]:
 
 
 def presented(report: Report, **settings: Any) -> Response:
-    usual = {"version": "LATEST", "head": HEAD, "with_log_tail": False}
-    return present(report, request_id=ID, function=FUNCTION, **(usual | settings))
+    usual = {"version": "LATEST", "checksum": b"123", "head": HEAD, "with_log_tail": False}
+    return present(report, request_id=ID, **(usual | settings))
 
 
 def shown(result: Result, **settings: Any) -> tuple[dict[bytes, bytes], Any]:
@@ -170,8 +171,8 @@ class World:
         self, event: bytes = b"event", *, want_log_tail: bool = False
     ) -> tuple[Sent, Rest | None]:
         reply = Sent()
-        call = make_call(reply, want_log_tail=want_log_tail)
-        return reply, call.begin(self.instance.lease(), VERSION, event)
+        call = make_call(reply, self.instance.runnable(), want_log_tail=want_log_tail)
+        return reply, call.begin(event)
 
     def entrusted(self, event: bytes = b"event", **settings: Any) -> Sent:
         """Begin a call that is to be answered by callbacks."""
@@ -187,9 +188,9 @@ class World:
         await settle()
 
 
-def make_call(reply: Sent, *, want_log_tail: bool = False) -> EventCall:
+def make_call(reply: Sent, runnable: Runnable, *, want_log_tail: bool = False) -> EventCall:
     guard = Guard(make_request(b"POST"), reply, ID)
-    return EventCall(reply, guard, HEAD, want_log_tail=want_log_tail)
+    return EventCall(reply, guard, runnable, HEAD, want_log_tail=want_log_tail)
 
 
 def on_clock(body: Callable[[World], Coroutine[Any, Any, None]]) -> None:
@@ -390,8 +391,8 @@ def begin(event: bytes, function: Function = FUNCTION, **settings: Any) -> tuple
     async def main() -> tuple[Any, Sent]:
         instance = OneInstance(free=True)
         reply = Sent()
-        lease = instance.lease(function, version_of(function))
-        rest = make_call(reply, **settings).begin(lease, version_of(function), event)
+        runnable = Runnable(function, version_of(function), instance)  # type: ignore[arg-type]
+        rest = make_call(reply, runnable, **settings).begin(event)
         await finish(rest, reply)
         assert instance.leases == 0
         return instance, reply

@@ -25,6 +25,7 @@ from anyfc.errors import (
 )
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.invoke import Invoke
+from anyfc.gateway.runnable import Runnables
 from anyfc.model.function import Code, Restriction
 from anyfc.model.invocation import InitializationFailed, Invocation, Result
 from anyfc.store.catalog import Catalog
@@ -57,7 +58,7 @@ def call(
         scheduler = OneInstance(result, free=free)
         invoke = Invoke(
             catalog,
-            scheduler,  # type: ignore[arg-type]  # what Invoke sees of it
+            Runnables(catalog, scheduler),  # type: ignore[arg-type]  # a small one
             spool_folder=folder,
             sync_body_bytes=SYNC_BYTES,
             async_body_bytes=ASYNC_BYTES,

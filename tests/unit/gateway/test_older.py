@@ -25,6 +25,7 @@ from anyfc.gateway.app import Gateway
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.invoke import Invoke
 from anyfc.gateway.older import Invoked, find_invoked
+from anyfc.gateway.runnable import Runnables
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
 from anyfc.model.function import Code, Service
@@ -212,7 +213,7 @@ def invoke(folder, invoked, *, digest="", query="", late=False, free=False):
         instance = OneInstance(free=free)
         made = Invoke(
             catalog,
-            instance,  # type: ignore[arg-type]  # what Invoke sees of a scheduler
+            Runnables(catalog, instance),  # type: ignore[arg-type]  # a small scheduler
             spool_folder=folder,
             sync_body_bytes=1000,
             async_body_bytes=1000,

@@ -24,7 +24,7 @@ from anyfc.errors import (
 from anyfc.gateway.call import Call
 from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
-from anyfc.gateway.run import Runnable
+from anyfc.gateway.runnable import Runnable
 from anyfc.gateway.web import HELD_BYTES, RETURNED, WebCall
 from anyfc.model.access import Anonymous
 from anyfc.model.invocation import Crashed, InitializationFailed, Result, TimedOut
@@ -35,6 +35,7 @@ from anyfc.web.upstream import Exchange, NoAnswer, Upstream
 ID = "1-65d71219-15d63510-fecf237c590c"
 FUNCTION = make_function("f", timeout_s=3)
 VERSION = version_of(FUNCTION)
+NOWHERE: Any = None  # no scheduler
 START = f"FC Invoke Start RequestId: {ID}"
 END = f"FC Invoke End RequestId: {ID}"
 DOOR = Door(
@@ -59,7 +60,7 @@ def make_call(method: bytes = b"GET", **settings: Any) -> Call:
         "reply": reply,
         "guard": Guard(request, reply, ID),
         "door": DOOR,
-        "runnable": Runnable(FUNCTION, VERSION),
+        "runnable": Runnable(FUNCTION, VERSION, NOWHERE),
         "want_log_tail": False,
         "attachment": False,
     }
@@ -71,8 +72,8 @@ def make_call(method: bytes = b"GET", **settings: Any) -> Call:
 
 async def exchange(call: Call, instance: OneInstance, folder: Path) -> None:
     """Let a call be exchanged with an instance that had to be waited for."""
-    lease = instance.lease(call.runnable.function, call.runnable.version)
-    await WebCall(call, call.request.body, lease, folder).run()
+    call.runnable = Runnable(FUNCTION, VERSION, instance)  # type: ignore[arg-type]
+    await WebCall(call, call.request.body, folder).run()
     assert instance.leases == 0
 
 
@@ -297,10 +298,9 @@ class World:
         self.instance.log.lines.clear()
 
     def begin(self, method: bytes = b"GET", **settings: Any) -> tuple[Sent, Rest | None]:
-        call = make_call(method, runnable=Runnable(self.function, VERSION), **settings)
+        call = make_call(method, runnable=self.instance.runnable(), **settings)
         reply: Any = call.reply
-        lease = self.instance.lease()
-        return reply, WebCall(call, call.request.body, lease, self.folder).begin()
+        return reply, WebCall(call, call.request.body, self.folder).begin()
 
     def entrusted(self, method: bytes = b"GET", **settings: Any) -> Sent:
         """Begin a call that may be answered by callbacks."""

@@ -14,7 +14,7 @@ from anyfc.errors import BadResponse
 from anyfc.gateway.call import Call
 from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
-from anyfc.gateway.run import Runnable
+from anyfc.gateway.runnable import Runnable
 from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.model.access import Anonymous
 from anyfc.model.invocation import HttpCall
@@ -22,6 +22,7 @@ from anyfc.runtime.frame import BadFrame
 from anyfc.web.message import Header, Response
 
 FUNCTION = make_function("s$f", service="s")
+NOWHERE: Any = None  # no scheduler
 
 
 def http_call(
@@ -44,7 +45,7 @@ def http_call(
         reply=reply,
         guard=Guard(request, reply, "r"),
         door=door,
-        runnable=Runnable(FUNCTION, version_of(FUNCTION)),
+        runnable=Runnable(FUNCTION, version_of(FUNCTION), NOWHERE),
         want_log_tail=False,
         attachment=False,
     )

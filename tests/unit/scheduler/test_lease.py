@@ -51,7 +51,7 @@ async def call(scheduler, function=F):
         return instance
 
 
-def scenario(*, host_port=lambda function: None, **policy):
+def scenario(*, host_port=lambda function: None, is_current=lambda version: True, **policy):
     """Run a test with a scheduler and a world of fake instances; nothing may be left at the end."""
 
     def wrap(body):
@@ -59,7 +59,7 @@ def scenario(*, host_port=lambda function: None, **policy):
             async def main():
                 world = World()
                 async with open_scheduler(
-                    make_policy(**policy), world.open, host_port=host_port
+                    make_policy(**policy), world.open, host_port=host_port, is_current=is_current
                 ) as scheduler:
                     await body(scheduler, world)
                 assert world.live == world.starting == []
@@ -571,6 +571,15 @@ async def test_who_waits_while_the_function_changes_is_served_by_the_version_the
     await settle()
     assert caller.got.function is F
     await caller.leave()
+    await settle()
+    assert (len(world.starts), world.live) == (1, [])
+
+
+@scenario(is_current=lambda version: version != version_of(F))
+async def test_who_comes_for_a_version_that_has_just_been_replaced_leaves_nothing_behind(
+    scheduler, world
+):
+    assert (await call(scheduler)).function is F
     await settle()
     assert (len(world.starts), world.live) == (1, [])
 

@@ -54,6 +54,17 @@ def test_a_changed_function_is_another_state():
     assert len(made) == 1
 
 
+def test_a_version_is_current_until_its_function_changes():
+    made = catalog("a")
+    version = made.resolve("a", LATEST)[1]
+    made.put(function("a", description="of other words"))
+    assert made.is_current(version)
+    made.put(function("a", generation=2))
+    assert not made.is_current(version)
+    made.remove("a")
+    assert not made.is_current(version)
+
+
 def test_an_unknown_name_is_told_before_an_unknown_qualifier():
     made = catalog("a")
     with pytest.raises(FunctionNotFound):
