@@ -12,7 +12,7 @@ ROOT = Path(anyfc.__file__).parent
 BOOTSTRAP = ROOT / "bootstrap"
 
 RANK = {
-    "errors": 0, "observe": 0, "model": 1,
+    "errors": 0, "observe": 0, "durable": 0, "model": 1,
     "store": 2, "sandbox": 2, "web": 2, "identity": 2,
     "runtime": 3, "client": 3, "instance": 4, "scheduler": 5,
     "chores": 6, "api": 8, "gateway": 8, "config": 8, "server": 9, "cli": 10,
@@ -25,7 +25,7 @@ LONG_LINES = 400
 # Sockets, files and processes are for these. The control API is the one part that hands a file to a
 # client, which is Starlette's work; it may look whether the file is there.
 IO_HAS_AN_ADDRESS = (
-    "web/", "store/", "sandbox/", "cli/", "server.py", "client.py",
+    "web/", "store/", "sandbox/", "cli/", "server.py", "client.py", "durable.py",
     "runtime/channel.py", "runtime/custom.py", "identity/key.py", "api/control.py",
     "api/download.py",
     "instance/archive.py", "instance/code.py", "instance/logs.py", "instance/output.py",

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -26,7 +26,8 @@ class Config:
     isolation: str = "auto"
     log_level: str = "warning"
     access_key_id: str = ""
-    access_key_secret: str = ""
+    access_key_secret: str = field(default="", repr=False)
+    store_key: str = field(default="", repr=False)
     account_id: str = "123456789012345"
     region: str = "cn-hangzhou"
 
@@ -79,15 +80,15 @@ def read_config(environ: Mapping[str, str] = os.environ, **given: Any) -> Config
     """
     values: dict[str, Any] = {}
     types = get_type_hints(Config)
-    for field in fields(Config):
-        text = environ.get(f"ANYFC_{field.name.upper()}")
+    for setting in fields(Config):
+        variable = f"ANYFC_{setting.name.upper()}"
+        text = environ.get(variable)
         if text:
+            kind = types[setting.name]
             try:
-                values[field.name] = READERS.get(types[field.name], types[field.name])(text)
+                values[setting.name] = READERS.get(kind, kind)(text)
             except (ValueError, KeyError):
-                raise SettingError(
-                    f"ANYFC_{field.name.upper()}: '{text}' is not a {types[field.name].__name__}"
-                ) from None
+                raise SettingError(f"{variable}: '{text}' is not a {kind.__name__}") from None
     values.update({name: value for name, value in given.items() if value is not None})
     config = Config(**values)
     problem = find_problem(config)
@@ -113,8 +114,8 @@ def find_problem(config: Config) -> str:
         return f"network_range: {config.network_range} has fewer than {FEWEST_ADDRESSES} addresses"
     if bool(config.access_key_id) != bool(config.access_key_secret):
         return "access_key_id and access_key_secret belong together; only one of them is set"
-    for field in fields(Config):
-        value = getattr(config, field.name)
+    for setting in fields(Config):
+        value = getattr(config, setting.name)
         if isinstance(value, int | float) and value < 0:
-            return f"{field.name}: {value} is negative"
+            return f"{setting.name}: {value} is negative"
     return ""

@@ -58,6 +58,7 @@ from anyfc.store.domains import Domains
 from anyfc.store.functions import Functions
 from anyfc.store.lock import lock_data_dir
 from anyfc.store.routes import Routes
+from anyfc.store.seal import KeyUnusable, Seal
 from anyfc.store.services import Services
 from anyfc.store.triggers import Triggers
 from anyfc.web.connection import Patience
@@ -107,7 +108,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         data_dir = config.data_dir.resolve()
         _let_instances_pass(data_dir)
         async with (
-            open_database(data_dir / "anyfc.db") as database,
+            open_database(data_dir / "anyfc.db", _given_seal(config)) as database,
             open_logs(data_dir / "logs", limit_bytes=config.log_bytes) as logs,
             _open_ground(config, data_dir) as ground,
         ):
@@ -282,6 +283,15 @@ async def _open_ports(gateway: Gateway, https: Https, config: Config) -> AsyncIt
 
 
 # --- what the settings mean ---------------------------------------------------------------------
+
+
+def _given_seal(config: Config) -> Seal | None:
+    """Return the seal whose key is in the settings. Raises RefusedToServe."""
+    try:
+        return Seal(config.store_key) if config.store_key else None
+    except KeyUnusable as error:
+        how = "`openssl rand -base64 32` makes one"
+        raise RefusedToServe(f"ANYFC_STORE_KEY: {error}; {how}") from None
 
 
 def _check_exposure(config: Config, pair: Pair) -> None:

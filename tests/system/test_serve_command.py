@@ -10,8 +10,9 @@ import pytest
 
 @pytest.fixture
 def serve(tmp_path):
-    def run(*arguments):
+    def run(*arguments, **settings):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ANYFC_")}
+        environment |= {f"ANYFC_{name.upper()}": value for name, value in settings.items()}
         command = [sys.executable, "-m", "anyfc", "serve", "--data-dir", str(tmp_path / "data")]
         return subprocess.run(
             [*command, *arguments], env=environment, capture_output=True, text=True, timeout=60
@@ -57,3 +58,9 @@ def test_a_setting_that_cannot_be_understood_is_named(serve):
     done = serve("--isolation", "strong")
     assert done.returncode == 2
     assert "isolation: 'strong' is not one of" in done.stderr
+
+
+def test_a_key_for_the_store_that_is_none_is_explained(serve):
+    done = serve("--port", "0", store_key="bad")
+    assert done.returncode == 2
+    assert "ANYFC_STORE_KEY: a key is 32 random bytes in base64; `openssl" in done.stderr

@@ -7,7 +7,6 @@ pair too, also when no server runs. The rest of the module is pure.
 import base64
 import hmac
 import json
-import os
 import secrets
 import string
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from anyfc.durable import replace_file, write_once
 from anyfc.errors import AccessDenied, InvalidAccessKeyID
 
 FILE_NAME = "credentials.json"
@@ -172,16 +172,9 @@ def ensure_pair(data_dir: Path) -> Pair:
         access_key_secret=_random_text(40),
         signing_key=secrets.token_hex(_TAG_BYTES),
     )
-    fresh = _write_aside(data_dir, pair)
-    try:
-        # Unlike a rename, a link never replaces: of two programs that start at once one wins.
-        os.link(fresh, data_dir / FILE_NAME)
-    except FileExistsError:
-        return ensure_pair(data_dir)
-    finally:
-        fresh.unlink()
-    _sync_folder(data_dir)
-    return pair
+    if write_once(data_dir / FILE_NAME, _as_text(pair)):
+        return pair
+    return ensure_pair(data_dir)
 
 
 def mark_shown(data_dir: Path) -> None:
@@ -191,8 +184,7 @@ def mark_shown(data_dir: Path) -> None:
     """
     pair = read_pair(data_dir)
     if pair and not pair.shown:
-        _write_aside(data_dir, replace(pair, shown=True)).rename(data_dir / FILE_NAME)
-        _sync_folder(data_dir)
+        replace_file(data_dir / FILE_NAME, _as_text(replace(pair, shown=True)))
 
 
 def open_keys(
@@ -209,19 +201,5 @@ def _random_text(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _write_aside(data_dir: Path, pair: Pair) -> Path:
-    path = data_dir / f"{FILE_NAME}.{secrets.token_hex(8)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(pair), file, indent=2)
-        file.flush()
-        os.fsync(descriptor)
-    return path
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _as_text(pair: Pair) -> str:
+    return json.dumps(asdict(pair), indent=2)

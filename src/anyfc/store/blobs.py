@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
 
+from anyfc.durable import sync_folder
 from anyfc.errors import StoreUnavailable
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -18,7 +19,7 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         for leftover in folder.glob("*.part"):
             leftover.unlink()
 
@@ -32,7 +33,7 @@ class Blobs:
             if not self.path(digest).exists():
                 self._write(digest, data)
             # Also for content that is here: who wrote it may not have come this far yet.
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise StoreUnavailable(f"the code cannot be stored: {error.strerror}") from error
         return digest
@@ -61,11 +62,3 @@ class Blobs:
             with suppress(FileNotFoundError):
                 os.unlink(part)
             raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

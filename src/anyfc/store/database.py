@@ -20,11 +20,14 @@ from sqlalchemy import Connection, Engine, event, exc
 from sqlalchemy.pool import NullPool
 
 from anyfc.errors import StoreUnavailable
-from anyfc.store.tables import HEAD
+from anyfc.store.seal import Seal, ensure_seal
+from anyfc.store.tables import HEAD, seal_with
 
 BATCH_WRITES = 1000
 WAITING_WRITES = 10_000
 BUSY_S = 5.0
+# The first revision that cannot be read without a key.
+SEALED_SINCE = "0004"
 
 # What a healthy program meets on an unhealthy disk, but for our own mistakes, which stay what they
 # are, as do the exceptions that are not named here.
@@ -121,17 +124,22 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(path: Path, seal: Seal | None = None) -> AsyncIterator[Database]:
     """Open the database in a file, made or migrated when needed; on exit, finish all writes.
 
-    Raises StoreUnavailable, also when a newer anyfc has written the file.
+    Without a `seal` it is one whose key lies beside the file. Raises StoreUnavailable, also when a
+    newer anyfc has written the file.
     """
     reading, writing = _engine(path, begin="BEGIN"), _engine(path, begin="BEGIN IMMEDIATE")
     with translated():
         writer = writing.connect()
     try:
         with translated():
-            _migrate(writer, path)
+            found = _revision(writer)
+            seal = seal or ensure_seal(path.parent, make=found is None or found < SEALED_SINCE)
+            for engine in (reading, writing):
+                seal_with(engine.dialect, seal)
+            _migrate(writer, path, found)
             reader = reading.connect()
     except BaseException:
         writer.close()
@@ -174,10 +182,9 @@ def _engine(path: Path, *, begin: str) -> Engine:
     return engine
 
 
-def _migrate(connection: Connection, path: Path) -> None:
-    """Bring the schema to HEAD, all of it or nothing."""
+def _migrate(connection: Connection, path: Path, found: str | None) -> None:
+    """Bring the schema from a revision to HEAD, all of it or nothing."""
     with connection.begin():
-        found = _revision(connection)
         if found == HEAD:
             return
         from alembic import command
@@ -196,10 +203,11 @@ def _migrate(connection: Connection, path: Path) -> None:
 
 
 def _revision(connection: Connection) -> str | None:
-    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if found is None else str(found)
+    with connection.begin():
+        if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        return None if found is None else str(found)
 
 
 def _write_all(

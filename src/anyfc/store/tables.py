@@ -1,7 +1,8 @@
 """The tables, one schema for SQLite and PostgreSQL; a change here needs a new migration.
 
 A plain field of a noun is a column of its own; a field with structure is one JSON column. The
-column types below convert both ways, so that a row holds exactly the noun's own values.
+column types below convert both ways, so that a row holds exactly the noun's own values; what may
+hold secrets is sealed besides.
 """
 
 from collections.abc import Mapping
@@ -26,10 +27,11 @@ from sqlalchemy.engine import Dialect
 from anyfc.model.access import Access, Cors
 from anyfc.model.domain import Certificate, Route, Tls
 from anyfc.model.function import Code, CustomRuntime, Hook, Restriction
+from anyfc.store.seal import Seal
 
 # The migration that makes the schema below. Known here so that a database that is up to date can
 # be opened without importing Alembic, which takes longer than everything else at start together.
-HEAD = "0003"
+HEAD = "0004"
 
 
 class Moment(TypeDecorator[datetime]):
@@ -89,6 +91,35 @@ class OneOf(TypeDecorator[Any]):
         return self._decoders[name].decode(content)
 
 
+class Sealed(TypeDecorator[Any]):
+    """Text, or what another type makes text of, encrypted with the seal of the engine."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, inner: Json | OneOf | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        text = self.inner.process_bind_param(value, dialect) if self.inner else value
+        return None if text is None else seal_of(dialect).close(text)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        text = None if value is None else seal_of(dialect).open(value)
+        return self.inner.process_result_value(text, dialect) if self.inner else text
+
+
+def seal_with(dialect: Dialect, seal: Seal) -> None:
+    """Give an engine its seal: its dialect is all of it that a column type gets to see."""
+    dialect.seal = seal  # type: ignore[attr-defined]
+
+
+def seal_of(dialect: Dialect) -> Seal:
+    seal: Seal = dialect.seal  # type: ignore[attr-defined]
+    return seal
+
+
 METADATA = MetaData()
 
 FUNCTIONS = Table(
@@ -108,7 +139,7 @@ FUNCTIONS = Table(
     Column("cpu", Double, nullable=False),
     Column("disk_mib", Integer, nullable=False),
     Column("instance_concurrency", Integer, nullable=False),
-    Column("environment", Json(Mapping[str, str]), nullable=False),
+    Column("environment", Sealed(Json(Mapping[str, str])), nullable=False),
     Column("role", Text, nullable=False),
     Column("initializer", Json(Hook)),
     Column("pre_stop", Json(Hook)),
@@ -119,7 +150,7 @@ FUNCTIONS = Table(
     Column("log_store", Text, nullable=False),
     Column("idle_timeout_s", Integer),
     Column("restriction", Json(Restriction)),
-    Column("kept", Json(Mapping[str, Any]), nullable=False),
+    Column("kept", Sealed(Json(Mapping[str, Any])), nullable=False),
 )
 
 SERVICES = Table(
@@ -133,7 +164,7 @@ SERVICES = Table(
     Column("role", Text, nullable=False),
     Column("log_project", Text, nullable=False),
     Column("log_store", Text, nullable=False),
-    Column("kept", Json(Mapping[str, Any]), nullable=False),
+    Column("kept", Sealed(Json(Mapping[str, Any])), nullable=False),
 )
 
 # The settings of an HTTP trigger are columns too, NULL for all other triggers.
@@ -145,7 +176,7 @@ TRIGGERS = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("type", Text, nullable=False),
     Column("qualifier", Text, nullable=False),
-    Column("config", Text, nullable=False),
+    Column("config", Sealed(), nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("modified_at", Moment, nullable=False),
     Column("source_arn", Text, nullable=False),
@@ -153,7 +184,7 @@ TRIGGERS = Table(
     Column("description", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("methods", Json(tuple[str, ...])),
-    Column("access", OneOf(Access)),
+    Column("access", Sealed(OneOf(Access))),
     Column("cors", Json(Cors)),
     Column("closed", Boolean),
 )
@@ -168,10 +199,10 @@ CUSTOM_DOMAINS = Table(
     Column("created_at", Moment, nullable=False),
     Column("modified_at", Moment, nullable=False),
     Column("routes", Json(tuple[Route, ...]), nullable=False),
-    Column("access", OneOf(Access), nullable=False),
-    Column("auth_info", Text, nullable=False),
+    Column("access", Sealed(OneOf(Access)), nullable=False),
+    Column("auth_info", Sealed(), nullable=False),
     Column("cors", Json(Cors)),
-    Column("certificate", Json(Certificate)),
+    Column("certificate", Sealed(Json(Certificate))),
     Column("tls", Json(Tls)),
     Column("waf", Boolean, nullable=False),
 )

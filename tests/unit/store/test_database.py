@@ -17,7 +17,8 @@ import anyfc.store.migrations
 from anyfc.errors import FunctionNotFound, StoreUnavailable
 from anyfc.store import database
 from anyfc.store.database import open_database, translated
-from anyfc.store.tables import HEAD, METADATA
+from anyfc.store.seal import ensure_seal
+from anyfc.store.tables import HEAD, METADATA, seal_with
 
 
 @pytest.fixture
@@ -284,6 +285,7 @@ def test_the_migrations_make_exactly_the_tables(path):
 def test_every_migration_can_be_undone(path):
     using(path, nothing)
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    seal_with(engine.dialect, ensure_seal(path.parent, make=False))
     config = Config()
     config.set_main_option("script_location", str(anyfc.store.migrations.__path__[0]))
     with engine.begin() as connection:

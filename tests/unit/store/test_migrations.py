@@ -1,6 +1,7 @@
 """What becomes of what older versions have written."""
 
 import asyncio
+import base64
 import json
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,7 @@ import sqlalchemy
 from alembic.config import Config
 
 import anyfc.store.migrations
+from anyfc.errors import StoreUnavailable
 from anyfc.model.function import CustomRuntime, HealthCheck
 from anyfc.store.catalog import Catalog
 from anyfc.store.database import open_database
@@ -105,3 +107,40 @@ def test_everything_else_about_a_function_stays_as_it_was(path):
     assert function.initializer.handler == "index.init"
     assert function.kept == {"big": 2**63, "f": 0.1}
     assert (function.service, function.pre_freeze) == ("", None)
+
+
+# --- 0004: secrets are sealed --------------------------------------------------------------------
+
+
+def rows(path, query):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_what_was_stored_plainly_is_sealed_and_stays_what_it_was(path):
+    secret = "hunter2" * 20
+    write(path, "f", "python3.12", {"secret": secret})
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE functions SET environment = ?", (json.dumps({"P": secret}),))
+        connection.commit()
+    function = opened(path)["f"]
+    assert function.environment == {"P": secret}
+    assert function.kept == {"secret": secret}
+    for file in path.parent.iterdir():
+        assert b"hunter2" not in file.read_bytes(), file
+    assert opened(path)["f"] == function
+
+
+def test_a_sealed_database_is_of_no_use_without_its_key(path):
+    write(path, "f", "python3.12", {})
+    opened(path)
+    before = rows(path, "SELECT environment, kept FROM functions")
+    (path.parent / "store.key").rename(path.parent / "elsewhere")
+    with pytest.raises(StoreUnavailable, match=r"store\.key is missing"):
+        opened(path)
+    (path.parent / "store.key").write_text(base64.b64encode(bytes(32)).decode())
+    with pytest.raises(StoreUnavailable, match="was not sealed with this key"):
+        opened(path)
+    assert rows(path, "SELECT environment, kept FROM functions") == before
+    (path.parent / "elsewhere").replace(path.parent / "store.key")
+    assert set(opened(path)) == {"f"}
