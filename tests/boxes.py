@@ -14,8 +14,9 @@ import pytest
 from fake_instances import make_function
 from support import descendants
 
+from anyfc.identity.key import Credentials
 from anyfc.runtime.channel import Channel
-from anyfc.runtime.context import Credentials, Place, build_program
+from anyfc.runtime.context import Place, build_program
 from anyfc.runtime.frame import INVOKE
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import ROOT, V1, V2, Cgroups, Freezer, find_cgroups

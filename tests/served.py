@@ -78,6 +78,7 @@ class Server:
     fails: Exception | None = None
     silent: bool = False  # it does not answer
     idle: bool = False  # a connection to it is
+    listens: bool = True  # it takes new connections
 
     def ask(
         self,
@@ -166,11 +167,13 @@ class Process:
         self.signals.append(number)
 
 
-def make_custom(process: Any, *, concurrency: int = 1) -> Custom:
+def make_custom(process: Any, server: Any = None, *, concurrency: int = 1) -> Custom:
     """The dialogue with a server whose port is open; who talks to it needs an upstream."""
     plan = ServerPlan(port=9000, start_command="serve", head=REGION, concurrency=concurrency)
 
     async def connect() -> Any:
+        if server is not None and not server.listens:
+            raise ConnectionRefusedError
         return SimpleNamespace(close=lambda: None)
 
     return Custom(
@@ -221,7 +224,7 @@ class OneInstance:
     @property
     def server(self) -> Custom:
         if self._custom is None:
-            custom: Any = make_custom(Process())
+            custom: Any = make_custom(Process(), self._server)
             custom.upstream = self._server
             self._custom = custom
         assert self._custom is not None

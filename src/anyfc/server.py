@@ -41,7 +41,7 @@ from anyfc.instance.logs import Logs, open_logs
 from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Specs
 from anyfc.model.function import Function
-from anyfc.runtime.context import Credentials, Place
+from anyfc.runtime.context import Place
 from anyfc.runtime.table import PYTHON, explain, pick
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import Cgroups, find_cgroups
@@ -220,7 +220,7 @@ def _make_specs(
         packages=packages,
         interpreters=ground.interpreters,
         place=Place(region=config.region, account_id=config.account_id),
-        derive=lambda role: _derive(keys, role, config.account_id),
+        derive=lambda role: keys.derive(role, config.account_id, time.time()),
         modules_folder=data_dir / "modules",
         spool_folder=data_dir / "run",
         new_id=new_instance_id,
@@ -340,11 +340,6 @@ def new_instance_id() -> str:
     """Return an id in the form that the cloud uses."""
     chance = f"{getrandbits(80):020x}"
     return f"c-{int(time.time()):08x}-{chance[:8]}-{chance[8:]}"
-
-
-def _derive(keys: Keys, role: str, account_id: str) -> Credentials:
-    derived = keys.derive(role, account_id, time.time())
-    return Credentials(derived.access_key_id, derived.access_key_secret, derived.security_token)
 
 
 def _announce(function: Function, interpreters: list[Interpreter]) -> None:

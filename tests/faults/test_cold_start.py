@@ -16,13 +16,14 @@ from boxes import UID, below_zygotes, open_boxes, open_cgroups, wait_for, zygote
 from fake_instances import make_function, make_policy, version_of
 
 from anyfc.errors import FunctionComputeError
+from anyfc.identity.key import Credentials
 from anyfc.instance import opening
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import open_logs
 from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Specs
 from anyfc.model.invocation import Invocation, Returned
-from anyfc.runtime.context import Credentials, Place
+from anyfc.runtime.context import Place
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import V2
 from anyfc.scheduler.opening import open_scheduler

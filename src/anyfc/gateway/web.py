@@ -26,12 +26,12 @@ from anyfc.model.invocation import (
     TimedOut,
 )
 from anyfc.model.report import Report
-from anyfc.runtime.custom import TUNNELLED, Custom
+from anyfc.runtime.custom import Custom
 from anyfc.runtime.deadlines import Deadline
 from anyfc.web.message import Header, PeerLost, Response, Rest, Source
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
-from anyfc.web.upstream import Asking, Exchange
+from anyfc.web.upstream import Asking, Exchange, NoAnswer
 
 MIB: Final = 1024 * 1024
 # An answer that is held until its log is complete.
@@ -190,8 +190,8 @@ class WebCall(FunctionCall):
                 self._problem = problem
                 return REPORTED
             await self._pass_back(exchange, headers)
-        if exchange.status == 101:
-            return TUNNELLED
+        if exchange.status == 101 and not await self._server.still_answers():
+            raise NoAnswer  # how a tunnel ended, nobody has seen
         return REPORTED if failed else RETURNED
 
     def _read_head(self, exchange: Exchange) -> tuple[list[Header], bool]:

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anyfc.errors import CAFileNotFound
+from anyfc.identity.key import Credentials
 from anyfc.instance.code import Packages
 from anyfc.model.function import CustomRuntime, Function
-from anyfc.runtime.context import Credentials, Place, build_environment, build_program
+from anyfc.runtime.context import Place, build_environment, build_program
 from anyfc.runtime.custom import ServerPlan
 from anyfc.runtime.headers import common_head
 from anyfc.runtime.table import CUSTOM, pick
@@ -30,7 +31,7 @@ class Spec:
     function: Function
     interpreter: Interpreter  # what its process is forked from
     box: Box
-    program: dict[str, Any]
+    program: dict[str, Any] = field(repr=False)  # with credentials in it
     start_s: float  # how long it may take until it can be asked something
     server: ServerPlan | None = None  # of a custom runtime
     spool_folder: Path = Path()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anyfc.identity.key import Credentials
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
 from anyfc.runtime.preinstalled import NAMES
@@ -13,15 +14,6 @@ CUSTOM_SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sb
 SEARCH_PATH = f"{CUSTOM_SEARCH_PATH}:/opt/bin"
 DEFAULT_PORT = 9000
 DEBIAN_10_AND_OLDER = ("python3", "python3.9", "python3.10")
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a function may sign with; three empty texts for a function without a role."""
-
-    access_key_id: str = ""
-    access_key_secret: str = ""
-    security_token: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,8 +44,6 @@ CALLS: Final = {
     PRE_STOP: (b"GET", b"/pre-stop"),
     PRE_FREEZE: (b"GET", b"/pre-freeze"),
 }
-# What came of a request whose connection has become a tunnel: how that ended, nobody has seen.
-TUNNELLED: Final = Returned(body=b"")
 
 Connect = Callable[[], Awaitable[socket.socket]]
 # Exchanges one request with the server, and says what came of it.
@@ -245,7 +243,7 @@ class Custom(Dialogue):
         assert task is not None, "a request that may have to wait is made by a task"
         deadline.expire = task.cancel
         try:
-            result = await exchange()
+            return await exchange()
         except asyncio.CancelledError:
             if not deadline.expired or task.uncancel():
                 self.abandon(deadline)
@@ -257,12 +255,10 @@ class Custom(Dialogue):
             raise BadResponse(f"the function's server cannot be understood: {error}") from error
         finally:
             self._deadlines.end(deadline)
-        if result is TUNNELLED and not await self._still_answers():
-            return await self._explain_loss()
-        return result
 
     async def _end_late(self, deadline: Deadline) -> TimedOut:
-        self._spoiled = self._alone or not await self._still_answers()
+        if self._alone or not await self.still_answers():
+            self._spoiled = True
         return TimedOut(timeout_s=deadline.within_s)
 
     async def _explain_loss(self) -> Crashed:
@@ -272,7 +268,8 @@ class Custom(Dialogue):
         if exited.done():
             return Crashed(status=exited.result())
         # One that lives on may have lost the child that listened.
-        self._spoiled = self._spoiled or not await self._still_answers()
+        if not await self.still_answers():
+            self._spoiled = True
         return Crashed(status=None)
 
     async def probe(self, check: HealthCheck) -> int:
@@ -286,7 +283,8 @@ class Custom(Dialogue):
         except (TimeoutError, UpstreamFailed, PeerLost, OSError):
             return 0
 
-    async def _still_answers(self) -> bool:
+    async def still_answers(self) -> bool:
+        """Say whether the server takes connections."""
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
                 (await self._connect()).close()

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from anyfc.identity.key import Credentials
 from anyfc.model.function import Function
 from anyfc.model.version import LATEST
-from anyfc.runtime.context import Credentials, Place, own_name
+from anyfc.runtime.context import Place, own_name
 
 # Here the token is in the environment only; documented for 11, and 12 is like it.
 WITHOUT_TOKEN: Final = frozenset(("custom.debian11", "custom.debian12"))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -611,7 +612,12 @@ def test_who_leaves_before_the_task_gets_to_it_gives_everything_back_too(tmp_pat
 # --- tunnels -------------------------------------------------------------------------------------
 
 
-def test_after_a_101_bytes_go_both_ways_until_one_side_ends(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("listens", "result"), [(True, RETURNED), (False, Crashed(status=None))], ids=["lives", "gone"]
+)
+def test_after_a_101_bytes_go_both_ways_until_one_side_ends(
+    tmp_path: Path, listens: bool, result: Result
+):
     async def main() -> None:
         transports = [FakeTransport(asyncio.Protocol()) for _ in range(2)]
         for transport in transports:
@@ -629,16 +635,18 @@ def test_after_a_101_bytes_go_both_ways_until_one_side_ends(tmp_path: Path):
         instance = OneInstance(server=server)
         reply = Upgrading()
         call = make_call(reply=reply, request={"upgrade": b"websocket"})
-        async with asyncio.TaskGroup() as group:
-            joined = group.create_task(exchange(call, instance, tmp_path))
-            await asyncio.sleep(1)
-            transports[0].deliver(b"ping")
-            transports[1].deliver(b"pong")
-            await asyncio.sleep(1)
-            assert [bytes(transport.written) for transport in transports] == [b"pong", b"ping"]
-            assert not joined.done()
-            transports[0].lose()
-        assert [report.result for report in instance.reports] == [RETURNED]
+        joined = asyncio.ensure_future(exchange(call, instance, tmp_path))
+        await asyncio.sleep(1)
+        transports[0].deliver(b"ping")
+        transports[1].deliver(b"pong")
+        await asyncio.sleep(1)
+        assert [bytes(transport.written) for transport in transports] == [b"pong", b"ping"]
+        assert not joined.done()
+        server.listens = listens
+        transports[0].lose()
+        with nullcontext() if listens else pytest.raises(PeerLost):
+            await joined
+        assert [report.result for report in instance.reports] == [result]
         assert server.asked[0].upgrade == b"websocket"
         assert reply.headers == {"x-fc-request-id": ID, "sec-websocket-accept": "x"}
 

@@ -3,8 +3,9 @@ import json
 import pytest
 from fake_instances import make_function
 
+from anyfc.identity.key import Credentials
 from anyfc.model.function import Hook
-from anyfc.runtime.context import Credentials, Place, build_program
+from anyfc.runtime.context import Place, build_program
 from anyfc.runtime.preinstalled import NAMES
 
 PLACE = Place(region="cn-hangzhou", account_id="123456789012345")
@@ -12,7 +13,9 @@ PLACE = Place(region="cn-hangzhou", account_id="123456789012345")
 
 def program_of(function, **paths):
     settings = {"code": "/code", "temporary": "/tmp", "modules": None, **paths}
-    credentials = Credentials("id", "secret", "token")
+    credentials = Credentials(
+        access_key_id="id", access_key_secret="secret", security_token="token"
+    )
     return build_program(
         function, place=PLACE, credentials=credentials, instance_id="c-1", **settings
     )

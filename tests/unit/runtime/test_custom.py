@@ -14,7 +14,6 @@ from anyfc.model.invocation import Crashed, Raised, Returned, TimedOut
 from anyfc.runtime import custom
 from anyfc.runtime.custom import (
     ANSWER_BYTES,
-    TUNNELLED,
     Custom,
     ServerPlan,
     explain_exit,
@@ -594,19 +593,12 @@ def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
     play(body)
 
 
-@pytest.mark.parametrize(
-    ("status", "result"), [(None, TUNNELLED), (1, Crashed(status=1))], ids=["it lives", "it ended"]
-)
-def test_a_tunnel_may_end_because_the_process_has(play, status, result):
+def test_whether_it_still_answers_is_seen_at_its_port(play):
     async def body(world):
-        async def exchange():
-            if status is not None:
-                world.open = False
-                asyncio.get_running_loop().call_later(0.1, world.process.exited.set_result, status)
-            return TUNNELLED
-
         with world.dialogue() as dialogue:
-            assert await dialogue.forward(exchange, dialogue.begin(3)) == result
+            assert await dialogue.still_answers()
+            world.open = False
+            assert not await dialogue.still_answers()
 
     play(body)
 

@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from anyfc.identity.key import Credentials
 from anyfc.model.function import Function, Hook
-from anyfc.runtime.context import Credentials, Place
+from anyfc.runtime.context import Place
 from anyfc.runtime.headers import common_head
 
 PLACE = Place(region="cn-hangzhou", account_id="123456")
-KEYS = Credentials("STS.id", "secret", "token")
+KEYS = Credentials(access_key_id="STS.id", access_key_secret="secret", security_token="token")
 # Documented for every request, but for the two that each request adds.
 DOCUMENTED = {
     "x-fc-access-key-id", "x-fc-access-key-secret", "x-fc-security-token", "x-fc-function-name",
