@@ -31,6 +31,7 @@ from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Jwt
 from anyfc.model.invocation import Invocation, Payload, Returned
 from anyfc.model.report import Report
+from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.frame import BadFrame
 from anyfc.web.message import Reply, Request, Response, Rest, Source
 from anyfc.web.outgoing import Outgoing
@@ -222,7 +223,11 @@ async def _read_event(report: Report) -> Response:
     """
     if not isinstance(report.result, Returned):
         return _failure()
-    result = read_result(await collect_answer(report.result.body))
+    try:
+        body = await collect_answer(report.result.body)
+    except ChannelClosed:  # the instance ended in the middle of a large result
+        return _failure()
+    result = read_result(body)
     return Response(status=result.status, headers=result.headers, body=result.body)
 
 
@@ -231,7 +236,7 @@ async def _read_wsgi(report: Report) -> Response:
         return _failure()
     try:
         return await read_answer(report.result.body)
-    except BadFrame:  # the bootstrap would not say this: user code has taken its place
+    except (BadFrame, ChannelClosed):  # user code has taken the bootstrap's place, or ended it
         return _failure()
 
 

@@ -41,6 +41,7 @@ from anyfc.model.invocation import (
     Returned,
     TimedOut,
 )
+from anyfc.runtime.channel import ChannelClosed
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Header, PeerLost, Request
 
@@ -216,21 +217,34 @@ def test_a_result_that_http_cannot_have_is_a_bad_response(tmp_path: Path):
 
 
 class Streamed:
-    """A large answer that arrives in pieces."""
+    """A large answer that arrives in pieces; `ends` is whether its instance lives that long."""
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, ends: bool = True) -> None:
         self.pieces = pieces
+        self.ends = ends
         self.size_bytes = sum(map(len, pieces))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
             yield piece
+        if not self.ends:
+            raise ChannelClosed
 
 
 def test_a_large_result_is_read_to_its_end_before_it_is_judged(tmp_path: Path):
     result = Returned(body=Streamed(b'{"statusCode": 2', b'02, "body": "out"}'))
     _, reply = call(tmp_path, result=result)
     assert (reply.response.status, reply.body) == (202, b"out")
+
+
+@pytest.mark.parametrize("function", [EVENT, WSGI])
+def test_an_instance_that_ends_in_the_middle_of_a_large_result_is_a_failure(
+    function, tmp_path: Path
+):
+    result = Returned(body=Streamed(b"{", ends=False))
+    door = make_door(function=function.name)
+    _, reply = call(tmp_path, function=function, result=result, door=door)
+    assert (reply.response.status, reply.body) == (502, b"Internal Server Error")
 
 
 # --- WSGI ----------------------------------------------------------------------------------------
