@@ -297,9 +297,6 @@ class FunctionTimeout(FunctionComputeError):
     code = "FunctionTimeout"
     status = 502
 
-    def __init__(self, timeout_s: int) -> None:
-        super().__init__(f"Function timed out after {timeout_s} seconds")
-
 
 class Unavailable(FunctionComputeError):
     status = 503

@@ -143,7 +143,7 @@ class Stand:
         return open_scheduler(make_policy(freeze_after_s=1000.0), opened)
 
     async def invoke(self, scheduler):
-        request = Invocation(request_id="1-2-3", function="f", qualifier="LATEST", payload=b"well")
+        request = Invocation(request_id="1-2-3", payload=b"well")
         async with scheduler.lease(self.function, version_of(self.function)) as instance:
             report = await instance.run(request)
             assert report.result == Returned(body=b"well")

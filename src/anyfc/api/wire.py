@@ -144,7 +144,6 @@ REQUIRED = ("functionName", "runtime", "handler")
 
 # A change of one of these needs no new instances.
 UNSEEN = ("description", "idle_timeout_s", "restriction", "modified_at", "generation")
-NEVER_RETURNED = ("lockInfo",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,8 @@ from anyfc.identity.claims import Parts, needs_form, show
 from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import EVERYBODY, Granted, authorise
 from anyfc.instance.lifecycle import Instance
-from anyfc.instance.lifecycle import collect as collect_answer
 from anyfc.model.access import Jwt
-from anyfc.model.invocation import Invocation, Payload, Returned
+from anyfc.model.invocation import Invocation, Payload, Returned, read_whole
 from anyfc.model.report import Report
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.frame import BadFrame
@@ -153,12 +152,9 @@ class HttpCalls:
 
     async def _run(self, call: Call, body: bytes | Payload) -> None:
         """Have a handler of a built-in runtime called."""
-        function = call.runnable.function
-        wsgi = bool(function.service)
+        wsgi = bool(call.runnable.function.service)
         invocation = Invocation(
             request_id=call.guard.request_id,
-            function=function.name,
-            qualifier=call.runnable.version.version,
             payload=body if wsgi else self._build_event(call, body),
             want_log_tail=call.want_log_tail,
             http=build_http_call(call) if wsgi else None,
@@ -224,7 +220,7 @@ async def _read_event(report: Report) -> Response:
     if not isinstance(report.result, Returned):
         return _failure()
     try:
-        body = await collect_answer(report.result.body)
+        body = await read_whole(report.result.body)
     except ChannelClosed:  # the instance ended in the middle of a large result
         return _failure()
     result = read_result(body)

@@ -3,8 +3,6 @@
 from base64 import b64encode
 from typing import Final, assert_never
 
-import msgspec
-
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.run import FunctionCall
 from anyfc.gateway.runnable import Runnable
@@ -128,8 +126,6 @@ class EventCall(FunctionCall):
             return await instance.run(
                 Invocation(
                     request_id=self._guard.request_id,
-                    function=self._runnable.function.name,
-                    qualifier=self._runnable.version.version,
                     payload=self._event,
                     want_log_tail=self._log_tail_wanted,
                 )
@@ -196,11 +192,8 @@ def present(
             head += BYTES
         case Raised(body=body, error_type=error_type):
             head += ERROR_TYPE % error_type.encode()
-        case TimedOut(timeout_s=timeout_s):
-            body = explain_timeout(timeout_s, report)
-            head += UNHANDLED
-        case Crashed():
-            body = explain_crash(report)
+        case TimedOut() | Crashed() as failure:
+            body = report.explain(failure)
             head += UNHANDLED
         case InitializationFailed(body=body):
             head += INITIALIZATION
@@ -209,20 +202,3 @@ def present(
     if isinstance(body, bytes):
         return Response(status=200, head=head, body=body)
     return Response(status=200, head=head, body=body, length_bytes=body.size_bytes)
-
-
-def explain_timeout(timeout_s: int, report: Report) -> bytes:
-    return _explain(f"Function timed out after {timeout_s} seconds {_cost(report)}")
-
-
-def explain_crash(report: Report) -> bytes:
-    return _explain(f"Process exited unexpectedly before completing request {_cost(report)}")
-
-
-def _cost(report: Report) -> str:
-    memory = f"maxMemoryUsage: {report.peak_memory_mib:.2f}MB"
-    return f"(duration: {report.duration_ms:.0f}ms, {memory})"
-
-
-def _explain(message: str) -> bytes:
-    return msgspec.json.encode({"errorMessage": message})

@@ -5,7 +5,7 @@ Source: runtime.md 4.2 to 4.4 (pass-through, streaming, WebSocket), 12.3 (what i
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from anyfc.errors import BadResponse, EntityTooLarge, FunctionComputeError, FunctionTimeout
 from anyfc.gateway.call import Call
@@ -14,7 +14,6 @@ from anyfc.gateway.headers import (
     forwarded_request_headers,
     returned_response_headers,
 )
-from anyfc.gateway.invocation import explain_crash
 from anyfc.gateway.run import FunctionCall
 from anyfc.instance.lifecycle import Instance, Running
 from anyfc.model.invocation import (
@@ -154,7 +153,7 @@ class WebCall(FunctionCall):
         """Exchange the call with the instance's server; what comes back is sent meanwhile."""
         if self._asking is None:
             self._ask(instance)
-        forwarding = self._server.forward(self._exchange, self._deadline)
+        forwarding = self._server.forward(self._exchange(), self._deadline)
         return self._running.end(await self._running.watch(forwarding))
 
     async def _answer(self, report: Report) -> None:
@@ -168,14 +167,17 @@ class WebCall(FunctionCall):
         match report.result:
             case TimedOut() | Crashed() if self._reply.started:
                 raise PeerLost
-            case TimedOut(timeout_s=timeout_s):
-                raise FunctionTimeout(timeout_s)
-            case Crashed():
-                await self._explain(explain_crash(report))
+            case TimedOut() as late:
+                raise FunctionTimeout(late.reason)
+            case Crashed() as crash:
+                await self._explain(report.explain(crash))
             case InitializationFailed(body=body):
                 await self._explain(body)
-            case _ if self._held is not None:
-                await self._reply.send(call.complete(self._held, report))
+            case Returned() | Raised():
+                if self._held is not None:
+                    await self._reply.send(call.complete(self._held, report))
+            case _:
+                assert_never(report.result)
 
     async def _explain(self, body: bytes) -> None:
         response = Response(status=502, headers=JSON, body=body)

@@ -5,9 +5,7 @@ import math
 import time
 from collections.abc import Awaitable
 from enum import Enum
-from typing import Any, Final
-
-import msgspec
+from typing import Final, assert_never
 
 from anyfc.instance.output import Output
 from anyfc.instance.spec import Spec
@@ -20,8 +18,9 @@ from anyfc.model.invocation import (
     Result,
     Returned,
     TimedOut,
+    read_whole,
 )
-from anyfc.model.report import Report
+from anyfc.model.report import Report, cost, explain
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.custom import Custom
 from anyfc.runtime.dialogue import Dialogue
@@ -128,15 +127,14 @@ class Instance:
         started_at = time.monotonic()
         match await self._call_hook("Initialize", INITIALIZE, request_id, hook):
             case Raised(body=body):
-                raise InitializerFailed(InitializationFailed(body=await collect(body)))
+                raise InitializerFailed(InitializationFailed(body=await read_whole(body)))
             case TimedOut():
                 reason = f"Function initialization timed out after {hook.timeout_s} seconds"
             case Crashed():
                 reason = "Process exited unexpectedly before completing initialization"
             case _:
                 return
-        message = f"{reason} ({self.cost(started_at)})"
-        body = msgspec.json.encode({"errorMessage": message})
+        body = explain(f"{reason} ({self.cost(started_at)})")
         raise InitializerFailed(InitializationFailed(body=body))
 
     @property
@@ -170,8 +168,7 @@ class Instance:
     def cost(self, started_at: float) -> str:
         """Say what was spent since a time of the monotonic clock."""
         duration_ms = (time.monotonic() - started_at) * 1000
-        peak_mib = self._dialogue.peak_memory_mib()
-        return f"duration: {duration_ms:.0f}ms, maxMemoryUsage: {peak_mib:.2f}MB"
+        return cost(duration_ms, self._dialogue.peak_memory_mib())
 
     def summary(self, duration_ms: float) -> str:
         """Return the last line of a log tail."""
@@ -246,12 +243,12 @@ class Running:
                 self._output.end(self._request_id, end)
             case Raised():
                 self._end_with("Unhandled function error")
-            case TimedOut(timeout_s=timeout_s):
-                reason = f"Function timed out after {timeout_s} seconds"
-                self._end_with(reason, with_cost=True)
-            case Crashed():
-                reason = "Process exited unexpectedly before completing request"
-                self._end_with(reason, with_cost=True)
+            case TimedOut() | Crashed():
+                self._end_with(result.reason, with_cost=True)
+            case InitializationFailed():
+                raise AssertionError("what runs has been initialized")
+            case _:
+                assert_never(result)
         tail = b""
         if self._want_log_tail:
             tail = self._output.take_tail(self._instance.summary(duration_ms))
@@ -269,10 +266,3 @@ class Running:
         error = f"Error: {reason}{cost}".encode()
         line = b"FC Invoke End RequestId: %b, %b" % (self._request_id, error)
         self._output.end(self._request_id, line)
-
-
-async def collect(body: bytes | Any) -> bytes:
-    """Return a whole body."""
-    if isinstance(body, bytes):
-        return body
-    return b"".join([piece async for piece in body])

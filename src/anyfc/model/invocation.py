@@ -31,11 +31,9 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to run a function; which version that is, the qualifier says."""
+    """One request to run a function."""
 
     request_id: str
-    function: str
-    qualifier: str
     payload: bytes | Payload
     want_log_tail: bool = False
     http: HttpCall | None = None
@@ -67,11 +65,19 @@ class TimedOut(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout_s: int
 
+    @property
+    def reason(self) -> str:
+        return f"Function timed out after {self.timeout_s} seconds"
+
 
 class Crashed(msgspec.Struct, frozen=True, kw_only=True):
     """The process ended before it answered. `status` is its exit code, or minus a signal."""
 
     status: int | None
+
+    @property
+    def reason(self) -> str:
+        return "Process exited unexpectedly before completing request"
 
 
 class InitializationFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,3 +87,10 @@ class InitializationFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Result = Returned | Raised | TimedOut | Crashed | InitializationFailed
+
+
+async def read_whole(body: bytes | Stream) -> bytes:
+    """Return all of a body; raises what reading it raises."""
+    if isinstance(body, bytes):
+        return body
+    return b"".join([piece async for piece in body])

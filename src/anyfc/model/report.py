@@ -1,6 +1,18 @@
 """Report: what came of one invocation, and what it took."""
 
-from anyfc.model.invocation import Result
+import msgspec
+
+from anyfc.model.invocation import Crashed, Result, TimedOut
+
+
+def cost(duration_ms: float, peak_memory_mib: float) -> str:
+    """Say what was spent, as logs and callers are told."""
+    return f"duration: {duration_ms:.0f}ms, maxMemoryUsage: {peak_memory_mib:.2f}MB"
+
+
+def explain(message: str) -> bytes:
+    """Return the JSON that describes a failure which no handler has described."""
+    return msgspec.json.encode({"errorMessage": message})
 
 
 class Report:
@@ -24,3 +36,7 @@ class Report:
         self.instance_id = instance_id
         self.cold = cold
         self.log_tail = log_tail
+
+    def explain(self, result: TimedOut | Crashed) -> bytes:
+        """Return the JSON that tells a caller why the run, which ended so, has no answer."""
+        return explain(f"{result.reason} ({cost(self.duration_ms, self.peak_memory_mib)})")

@@ -7,10 +7,10 @@ tells the caller).
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -46,8 +46,6 @@ CALLS: Final = {
 }
 
 Connect = Callable[[], Awaitable[socket.socket]]
-# Exchanges one request with the server, and says what came of it.
-Exchanging = Callable[[], Awaitable[Result]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,16 +176,7 @@ class Custom(Dialogue):
         timeout_s: int,
         http: HttpCall | None = None,
     ) -> Result:
-        method, path = CALLS[kind]
-        head = self.plan.request_head(request_id, path)
-        if kind == INVOKE:
-            head += b"content-type: application/octet-stream\r\n"
-        head += self._host
-
-        async def exchange() -> Result:
-            async with self.upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
-                return await self._judge(kind, answer)
-
+        exchange = self._exchange(kind, request_id, event)
         try:
             return await self.forward(exchange, self.begin(timeout_s))
         except BadResponse as problem:
@@ -195,24 +184,29 @@ class Custom(Dialogue):
                 raise
             return raised("BadResponse", problem.message)
 
-    async def _judge(self, kind: bytes, answer: Exchange) -> Result:
-        """Say what an answer means: of an event's the body counts, of a hook's the status."""
+    async def _exchange(self, kind: bytes, request_id: str, event: bytes | Payload) -> Result:
+        """Make one request of ours, and say what came of it."""
+        method, path = CALLS[kind]
+        head = self.plan.request_head(request_id, path)
         if kind == INVOKE:
-            try:
-                content = await keep(answer.body, self._spool_folder, limit_bytes=ANSWER_BYTES)
-            except EntityTooLarge:
-                return raised(
-                    "ResponseTooLarge", f"The result is longer than {ANSWER_BYTES} bytes, the limit"
-                )
-            if failed(answer):
-                return Raised(body=content, error_type="InvocationError")
-            return Returned(body=content)
-        if 200 <= answer.status < 300:
-            return Returned(body=b"")
-        path = CALLS[kind][1].decode()
-        return raised(
-            "InitializationError", f"the server answered {path} with status {answer.status}"
-        )
+            head += b"content-type: application/octet-stream\r\n"
+        head += self._host
+        async with self.upstream.ask(method, path, (), Outgoing(event), head=head) as answer:
+            if kind == INVOKE:
+                return await self._judge_event(answer)
+            return _judge_hook(path, answer)
+
+    async def _judge_event(self, answer: Exchange) -> Result:
+        """Of an event's answer the body counts."""
+        try:
+            content = await keep(answer.body, self._spool_folder, limit_bytes=ANSWER_BYTES)
+        except EntityTooLarge:
+            return raised(
+                "ResponseTooLarge", f"The result is longer than {ANSWER_BYTES} bytes, the limit"
+            )
+        if failed(answer):
+            return Raised(body=content, error_type="InvocationError")
+        return Returned(body=content)
 
     def begin(self, timeout_s: int, expire: Callable[[], object] | None = None) -> Deadline:
         """Let the time of a request run, until its `end` or through `forward`.
@@ -231,19 +225,20 @@ class Custom(Dialogue):
         if self._alone and self.plan.health_check is None:
             self._spoiled = True
 
-    async def forward(self, exchange: Exchanging, deadline: Deadline) -> Result:
+    async def forward(self, exchange: Coroutine[Any, Any, Result], deadline: Deadline) -> Result:
         """Let one request be exchanged with the server within its time, which has begun.
 
         Raises BadResponse.
         """
         if deadline.expired:
+            exchange.close()
             self._deadlines.end(deadline)
             return await self._end_late(deadline)
         task = asyncio.current_task()
         assert task is not None, "a request that may have to wait is made by a task"
         deadline.expire = task.cancel
         try:
-            return await exchange()
+            return await exchange
         except asyncio.CancelledError:
             if not deadline.expired or task.uncancel():
                 self.abandon(deadline)
@@ -291,6 +286,15 @@ class Custom(Dialogue):
         except (OSError, TimeoutError):
             return False
         return True
+
+
+def _judge_hook(path: bytes, answer: Exchange) -> Result:
+    """Of a hook's answer the status counts."""
+    if 200 <= answer.status < 300:
+        return Returned(body=b"")
+    return raised(
+        "InitializationError", f"the server answered {path.decode()} with status {answer.status}"
+    )
 
 
 def raised(kind: str, message: str) -> Raised:

@@ -172,7 +172,7 @@ def test_a_handler_gets_an_event_and_its_result_becomes_a_response(tmp_path: Pat
     assert about["timeEpoch"] == "1750000000000"
     assert about["http"]["sourceIp"] == "192.0.2.1"
     (invocation,) = instance.invocations
-    assert (invocation.request_id, invocation.function, invocation.http) == (ID, "f", None)
+    assert (invocation.request_id, invocation.http) == (ID, None)
     assert (reply.response.status, reply.body) == (201, b"out")
     assert reply.headers == {
         "x-fc-request-id": ID,

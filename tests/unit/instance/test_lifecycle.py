@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 from clock import run_on_clock, settle
@@ -13,11 +12,11 @@ from fake_instances import make_function
 
 from anyfc.errors import BadResponse
 from anyfc.instance import lifecycle, opening
-from anyfc.instance.lifecycle import InitializerFailed, Instance, State, collect
+from anyfc.instance.lifecycle import InitializerFailed, Instance, State
 from anyfc.instance.opening import open_instance
 from anyfc.instance.spec import Spec
 from anyfc.model.function import Hook
-from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut
+from anyfc.model.invocation import Crashed, Invocation, Raised, Returned, TimedOut, read_whole
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.custom import Custom, ServerPlan
 from anyfc.runtime.deadlines import Deadline
@@ -195,7 +194,7 @@ class World:
 
 
 def request(name="r1", **settings):
-    given = {"request_id": name, "function": "f", "qualifier": "LATEST", "payload": b"event"}
+    given = {"request_id": name, "payload": b"event"}
     return Invocation(**given | settings)
 
 
@@ -432,7 +431,7 @@ def test_an_instance_is_busy_until_its_answer_has_been_read_whole(play):
             report = await instance.run(request())
             assert report.result.body.size_bytes == 6
             assert not instance.usable
-            assert await collect(report.result.body) == b"onetwo"
+            assert await read_whole(report.result.body) == b"onetwo"
             assert instance.usable
 
     play(body)
@@ -460,7 +459,7 @@ class FakeCustom(Custom):
 
     async def forward(self, exchange, deadline):
         assert deadline in self.begun
-        return await exchange()
+        return await exchange
 
     def peak_memory_mib(self):
         return 20.0
@@ -499,7 +498,7 @@ def test_a_web_call_is_exchanged_with_the_server_in_its_time(serve):
             world.process.print(b"serving\n")
             return Returned(body=b"")
 
-        report = await forward(instance, "r1", exchange, want_log_tail=True)
+        report = await forward(instance, "r1", exchange(), want_log_tail=True)
         assert report.result == Returned(body=b"")
         assert (report.instance_id, report.cold, report.peak_memory_mib) == ("c-1", True, 0.0)
         assert report.log_tail.startswith(b"FC Invoke Start RequestId: r1\nserving\nFC Invoke End")
@@ -544,10 +543,7 @@ def test_several_web_calls_may_be_under_way_in_one_instance(serve):
             await gates[name].wait()
             return Returned(body=b"")
 
-        calls = [
-            asyncio.ensure_future(forward(instance, name, partial(exchange, name)))
-            for name in gates
-        ]
+        calls = [asyncio.ensure_future(forward(instance, name, exchange(name))) for name in gates]
         await settle()
         world.process.print(b"whose?\n")
         for name in ("r2", "r1"):
@@ -579,7 +575,7 @@ def test_an_exchange_that_breaks_off_is_in_the_log_with_the_reason(serve, error,
             raise error
 
         with pytest.raises(type(error)):
-            await forward(instance, "r1", exchange)
+            await forward(instance, "r1", exchange())
         assert world.ends(f"r1 FC Invoke End RequestId: r1, Error: {said}{COST}")
 
     serve(body)

@@ -411,7 +411,7 @@ def test_what_is_exchanged_for_somebody_else_says_so(play):
                     return Returned(body=await answer.body.read())
 
             deadline = dialogue.begin(3)
-            assert await dialogue.forward(exchange, deadline) == Returned(body=b"ok")
+            assert await dialogue.forward(exchange(), deadline) == Returned(body=b"ok")
             assert world.written == (
                 b"GET /a HTTP/1.1\r\nx-fc-request-id: r1\r\n"
                 b"x-fc-control-path: /http-invoke\r\nx-fc-base-path: /b\r\nx-fc-region: r\r\n\r\n"
@@ -504,7 +504,7 @@ def test_what_is_left_of_the_time_is_for_who_waits(play, seconds_before):
             began, called = now(), []
             deadline = dialogue.begin(3, lambda: called.append(True))
             await asyncio.sleep(seconds_before)
-            result = await dialogue.forward(asyncio.Event().wait, deadline)
+            result = await dialogue.forward(asyncio.Event().wait(), deadline)
             assert result == TimedOut(timeout_s=3)
             assert now() == began + 3
             assert asyncio.current_task().cancelling() == 0
@@ -528,7 +528,7 @@ def test_what_is_forwarded_too_late_is_not_exchanged(play, settings, answers, re
             deadline = dialogue.begin(3, lambda: called.append(True))
             world.open = answers
             await asyncio.sleep(4)
-            assert await dialogue.forward(exchange, deadline) == TimedOut(timeout_s=3)
+            assert await dialogue.forward(exchange(), deadline) == TimedOut(timeout_s=3)
             assert (called, deadline.expire) == ([True], None)
             assert dialogue.ready is ready
 
@@ -540,7 +540,7 @@ def test_a_cancellation_that_is_not_ours_is_passed_on(play, cancelled_after_s):
     async def body(world):
         with world.dialogue() as dialogue:
             deadline = dialogue.begin(3)
-            forwarding = dialogue.forward(asyncio.Event().wait, deadline)
+            forwarding = dialogue.forward(asyncio.Event().wait(), deadline)
             waiting = asyncio.ensure_future(forwarding)
             asyncio.get_running_loop().call_later(cancelled_after_s, waiting.cancel)
             await asyncio.wait((waiting,))
