@@ -59,7 +59,6 @@ class FakeInstance:
         self.freezes = True
         self.owes_pre_freeze = False
         self.hooks: list[asyncio.Future[None]] = []  # pre-freeze hooks that were called
-        self.born_at = loop.time()
         self.exited: asyncio.Future[int] = loop.create_future()
 
     def freeze(self) -> None:

@@ -51,7 +51,7 @@ VAGUE = {
 }  # fmt: skip
 
 # A task is the caller's own when it ends where it was started, whatever happens there.
-OWN_TASKS = {("sandbox/zygote.py", "finish")}
+OWN_TASKS = {("sandbox/finish.py", "finish")}
 
 
 def name_of(path: Path) -> str:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from anyfc.instance.code import Packages
 from anyfc.instance.logs import Logs
 from anyfc.runtime.table import PYTHON, pick
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.process import Sandbox
-from anyfc.sandbox.zygote import SandboxFailed
 from anyfc.scheduler.lease import Scheduler
 from anyfc.store.catalog import Catalog
 

@@ -24,9 +24,9 @@ from support import wait_until
 from anyfc.sandbox import firewall
 from anyfc.sandbox.block import Block
 from anyfc.sandbox.box import Level
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.netlink import Links, _inside, open_home
 from anyfc.sandbox.network import open_networks
-from anyfc.sandbox.zygote import SandboxFailed
 
 WHOLE = IPv4Network("10.231.0.0/16")
 SMALL = IPv4Network("10.230.255.240/28")

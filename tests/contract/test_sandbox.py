@@ -19,7 +19,7 @@ from support import descendants, wait_until
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import V1, V2
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 
 # A child, and a daemon that has left the session and the family.
 FAMILY = """

@@ -67,7 +67,7 @@ def serve(
     from anyfc.errors import FunctionComputeError
     from anyfc.identity.key import PairUnreadable
     from anyfc.observe.log import start_logging
-    from anyfc.sandbox.zygote import SandboxFailed
+    from anyfc.sandbox.failure import SandboxFailed
     from anyfc.server import RefusedToServe
 
     start_logging(config.log_level)
@@ -189,7 +189,7 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
 
     from anyfc.instance.spec import find_modules
     from anyfc.runtime.table import PYTHON, explain, pick
-    from anyfc.sandbox.zygote import SandboxFailed
+    from anyfc.sandbox.failure import SandboxFailed
     from anyfc.server import open_server
 
     doing = "examine this machine"

@@ -65,7 +65,6 @@ class Instance:
         self._process = process
         self._dialogue = dialogue
         self._output = output
-        self.born_at = time.monotonic()
 
     def move(self, new: State) -> None:
         if new not in MOVES[self.state]:

@@ -15,9 +15,9 @@ from anyfc.runtime.custom import ServerPlan
 from anyfc.runtime.headers import common_head
 from anyfc.runtime.table import CUSTOM, pick
 from anyfc.sandbox.box import Box
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.process import Sandbox
-from anyfc.sandbox.zygote import SandboxFailed
 
 MODULES = "/var/fc/modules"
 BOOTSTRAP = "/code/bootstrap"

@@ -20,8 +20,8 @@ from anyfc.model.invocation import (
 from anyfc.runtime.channel import Channel, ChannelClosed
 from anyfc.runtime.dialogue import Dialogue
 from anyfc.runtime.frame import Answer
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.process import Process
-from anyfc.sandbox.zygote import SandboxFailed
 
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
 LAST_WORDS_S: Final = 0.5

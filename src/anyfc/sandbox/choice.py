@@ -8,9 +8,9 @@ from pathlib import Path
 
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import Cgroups
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.process import Sandbox, open_sandbox
-from anyfc.sandbox.zygote import SandboxFailed
 
 
 def candidates(wanted: str, *, root: bool) -> Sequence[Level]:

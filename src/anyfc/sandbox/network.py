@@ -27,8 +27,9 @@ from typing import TypeVar
 from anyfc.sandbox import firewall
 from anyfc.sandbox.block import Block, take_block
 from anyfc.sandbox.box import Level
+from anyfc.sandbox.failure import SandboxFailed, translated
+from anyfc.sandbox.finish import finish
 from anyfc.sandbox.netlink import Links, open_home, open_socket
-from anyfc.sandbox.zygote import SandboxFailed, finish, translated
 
 T = TypeVar("T")
 

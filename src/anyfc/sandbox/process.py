@@ -18,16 +18,11 @@ import msgspec
 
 from anyfc.sandbox.box import Box, Level
 from anyfc.sandbox.cgroup import Cgroup, Cgroups
+from anyfc.sandbox.failure import SandboxFailed, translated
+from anyfc.sandbox.finish import finish
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.network import Network
-from anyfc.sandbox.zygote import (
-    Birth,
-    SandboxFailed,
-    Zygote,
-    finish,
-    open_zygote,
-    translated,
-)
+from anyfc.sandbox.zygote import Birth, Zygote, open_zygote
 
 log = logging.getLogger("anyfc")
 

@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,8 @@ import msgspec
 
 import anyfc.bootstrap
 from anyfc.sandbox.box import Level
+from anyfc.sandbox.failure import SandboxFailed, translated
+from anyfc.sandbox.finish import finish
 from anyfc.sandbox.interpreter import Interpreter
 
 T = TypeVar("T")
@@ -26,10 +28,6 @@ PACKET_BYTES = 128 * 1024
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
 HOST_FOLDERS = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
-
-
-class SandboxFailed(Exception):
-    """No process could be made, and it is not the function's fault; the message says why."""
 
 
 @dataclass(slots=True)
@@ -223,26 +221,3 @@ async def open_zygote(
 
 def _outside_usr(prefix: str) -> list[str]:
     return [] if prefix == "/usr" or prefix.startswith("/usr/") else [prefix]
-
-
-async def finish(work: Coroutine[Any, Any, None]) -> None:
-    """Do bounded work to its end; that the caller was cancelled meanwhile counts afterwards."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    task.result()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """What the machine refuses is our failure, not the function's."""
-    try:
-        yield
-    except OSError as error:
-        raise SandboxFailed(str(error)) from error

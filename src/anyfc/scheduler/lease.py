@@ -13,7 +13,7 @@ from anyfc.instance.lifecycle import InitializerFailed, Instance
 from anyfc.model.function import Function
 from anyfc.model.invocation import InitializationFailed
 from anyfc.model.version import VersionId
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.scheduler.limits import Limits
 from anyfc.scheduler.pool import Member, Pool
 from anyfc.scheduler.scaler import stale, starts

@@ -23,11 +23,10 @@ class Member:
         self.pool = pool
         self.instance = instance
         self.capacity = pool.capacity
-        self.born_at = instance.born_at
-        self.idle_since = instance.born_at
+        loop = asyncio.get_running_loop()
+        self.born_at = self.idle_since = loop.time()
         self.in_use = 0
         self.leaving = False  # it has been retired
-        loop = asyncio.get_running_loop()
         self.retired: asyncio.Future[None] = loop.create_future()
         self.tired: asyncio.Future[None] = loop.create_future()  # its pre-freeze hook is due
 

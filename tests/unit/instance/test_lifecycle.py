@@ -21,7 +21,7 @@ from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.custom import Custom, ServerPlan
 from anyfc.runtime.deadlines import Deadline
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, Answer
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.web.message import PeerLost
 
 COST = r" \(duration: \d+ms, maxMemoryUsage: [\d.]+MB\)"

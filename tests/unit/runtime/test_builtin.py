@@ -12,7 +12,7 @@ from anyfc.model.invocation import Crashed, HttpCall, Raised, Returned, TimedOut
 from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import ChannelClosed, fits
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PIECE_BYTES, WSGI, Answer
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 
 CALL = HttpCall(
     method="GET",

@@ -7,8 +7,8 @@ import pytest
 from anyfc.sandbox import choice
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.choice import candidates, gives_up_rights_early, open_strongest
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.interpreter import Interpreter
-from anyfc.sandbox.zygote import SandboxFailed
 
 PYTHON = Interpreter((3, 11), "/usr/bin/python3.11")
 

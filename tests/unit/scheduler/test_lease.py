@@ -10,7 +10,7 @@ from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping,
 from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.function import Code
 from anyfc.model.invocation import InitializationFailed
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.scheduler.lease import Turn
 from anyfc.scheduler.opening import open_scheduler
 

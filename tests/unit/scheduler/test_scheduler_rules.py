@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping
 from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.invocation import InitializationFailed
-from anyfc.sandbox.zygote import SandboxFailed
+from anyfc.sandbox.failure import SandboxFailed
 from anyfc.scheduler.opening import open_scheduler
 
 NAMES = ("f", "g", "h")
