@@ -115,15 +115,12 @@ class Boxes:
     @asynccontextmanager
     async def open(self, network: Network | None = None) -> AsyncIterator[Process]:
         box = self.make_box()
-        walls = box.scratch is None
         program = build_program(
             make_function(),
-            place=Place(region="cn-hangzhou", account_id="1"),
-            credentials=Credentials(),
+            Place(region="cn-hangzhou", account_id="1"),
+            Credentials(),
             instance_id=box.hostname,
-            code="/code" if walls else f"{box.scratch}/code",
-            temporary="/tmp" if walls else f"{box.scratch}/tmp",
-            modules=None,
+            seen=box.seen(),
         )
         async with self.sandbox.open(self.interpreter, box, program, network) as process:
             try:

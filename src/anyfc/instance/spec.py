@@ -19,7 +19,6 @@ from anyfc.sandbox.failure import SandboxFailed
 from anyfc.sandbox.interpreter import Interpreter
 from anyfc.sandbox.process import Sandbox
 
-MODULES = "/var/fc/modules"
 BOOTSTRAP = "/code/bootstrap"
 
 
@@ -79,15 +78,8 @@ class Specs:
     def _write_builtin(
         self, function: Function, interpreter: Interpreter, box: Box, credentials: Credentials
     ) -> Spec:
-        walls = box.scratch is None
         program = build_program(
-            function,
-            place=self.place,
-            credentials=credentials,
-            instance_id=box.hostname,
-            code="/code" if walls else f"{box.scratch}/code",
-            temporary="/tmp" if walls else f"{box.scratch}/tmp",
-            modules=MODULES if walls and box.modules else box.modules,
+            function, self.place, credentials, instance_id=box.hostname, seen=box.seen()
         )
         return Spec(
             id=box.hostname,
@@ -103,14 +95,8 @@ class Specs:
     ) -> Spec:
         custom = function.custom or CustomRuntime()
         words = [*custom.command, *custom.args]
-        walls = box.scratch is None
         environment = build_environment(
-            function,
-            self.place,
-            credentials,
-            instance_id=box.hostname,
-            code="/code" if walls else f"{box.scratch}/code",
-            temporary="/tmp" if walls else f"{box.scratch}/tmp",
+            function, self.place, credentials, instance_id=box.hostname, seen=box.seen()
         )
         head = common_head(
             function, place=self.place, credentials=credentials, instance_id=box.hostname

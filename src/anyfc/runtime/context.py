@@ -9,6 +9,7 @@ from anyfc.model.function import Function
 from anyfc.model.version import LATEST
 from anyfc.runtime.preinstalled import NAMES
 from anyfc.runtime.table import CUSTOM
+from anyfc.sandbox.box import Seen
 
 CUSTOM_SEARCH_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 SEARCH_PATH = f"{CUSTOM_SEARCH_PATH}:/opt/bin"
@@ -30,19 +31,9 @@ def own_name(function: Function) -> str:
 
 
 def build_program(
-    function: Function,
-    *,
-    place: Place,
-    credentials: Credentials,
-    instance_id: str,
-    code: str,
-    temporary: str,
-    modules: str | None,
+    function: Function, place: Place, credentials: Credentials, *, instance_id: str, seen: Seen
 ) -> dict[str, Any]:
-    """Return PROGRAM of `bootstrap/DIALOGUE.md` for an instance of `function`.
-
-    `code`, `temporary` and `modules` are the paths at which the function sees its folders.
-    """
+    """Return PROGRAM of `bootstrap/DIALOGUE.md` for an instance of `function`."""
     return {
         "runtime": function.runtime,
         "handler": function.handler,
@@ -50,7 +41,7 @@ def build_program(
         "pre_freeze": function.pre_freeze.handler if function.pre_freeze else "",
         "pre_stop": function.pre_stop.handler if function.pre_stop else "",
         "environment": build_environment(
-            function, place, credentials, instance_id=instance_id, code=code, temporary=temporary
+            function, place, credentials, instance_id=instance_id, seen=seen
         ),
         "context": {
             "function": {
@@ -75,26 +66,21 @@ def build_program(
             },
             "tracing": {"span_context": "", "jaeger_endpoint": "", "span_baggages": ""},
         },
-        "modules": modules,
+        "modules": seen.modules,
         "preinstalled": NAMES[function.runtime],
     }
 
 
 def build_environment(
-    function: Function,
-    place: Place,
-    credentials: Credentials,
-    *,
-    instance_id: str,
-    code: str,
-    temporary: str,
+    function: Function, place: Place, credentials: Credentials, *, instance_id: str, seen: Seen
 ) -> Mapping[str, str]:
     """Return the whole environment of an instance; what the user set wins.
 
     Source: "Configure environment variables"; runtime.md 10.2 for what each runtime has.
     """
+    code = seen.code
     system = {
-        "HOME": "/root" if temporary == "/tmp" else temporary,
+        "HOME": seen.home,
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "FC_FUNC_CODE_PATH": code,
@@ -123,6 +109,6 @@ def build_environment(
         system |= {"PYTHONPATH": code, "LD_LIBRARY_PATH": f"{code}:{code}/lib:/usr/local/lib"}
     if function.service:
         system["FC_SERVICE_NAME"] = function.service
-    if temporary != "/tmp":
-        system["TMPDIR"] = temporary
+    if seen.temporary != "/tmp":
+        system["TMPDIR"] = seen.temporary
     return system | dict(function.environment)

@@ -13,12 +13,25 @@ class Level(Enum):
     NONE = "none"  # a process in a folder
 
 
+# Where the modules that the cloud preinstalls are put into a box with walls.
+MODULES = "/var/fc/modules"
+
 DESCRIBE = {
     Level.JAIL: "own namespaces, private layer over /code, unprivileged user, system call filter",
     Level.USERNS: "own namespaces made without root, private layer over /code, system call filter",
     Level.NONE: "no walls: a function can read what the user it runs as can read, and sees its "
     "code and its temporary files in a private folder instead of /code and /tmp",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Where a function sees its folders; elsewhere than in the cloud where its box has no walls."""
+
+    code: str = "/code"
+    temporary: str = "/tmp"
+    home: str = "/root"
+    modules: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +45,14 @@ class Box:
     scratch: str | None = None
     disk_mib: int = 512
     descriptors: int = 100_000
+
+    def seen(self) -> Seen:
+        if self.scratch is None:
+            return Seen(modules=MODULES if self.modules else None)
+        temporary = f"{self.scratch}/tmp"
+        return Seen(
+            code=f"{self.scratch}/code", temporary=temporary, home=temporary, modules=self.modules
+        )
 
     def packet(self, network: dict[str, str] | None = None) -> dict[str, Any]:
         """Return BOX; `network` says where the box is in the network namespace that it enters."""
