@@ -43,6 +43,7 @@ class ServerProcess:
             stderr=subprocess.STDOUT,
             env=environment | dict(env or {}),
             text=True,
+            process_group=0,
         )
         self._ready = threading.Event()
         self.endpoint = ""
@@ -73,10 +74,18 @@ class ServerProcess:
     def output(self) -> str:
         return "".join(self.lines)
 
+    def interrupt(self) -> None:
+        """Do what Ctrl-C in a terminal does: tell the whole process group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def terminate(self) -> None:
+        """Have it drain."""
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> int:
         """Drain with SIGTERM; return the exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.terminate()
         return self.wait()
 
     def kill(self) -> int:

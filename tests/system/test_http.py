@@ -639,15 +639,16 @@ class TestTheEnd:
     def alone(self, start_server: Callable[..., ServerProcess]) -> Edge:
         return Edge(start_server(env={**SHORT, "ANYFC_IDLE_S": "1"}))
 
+    @pytest.mark.parametrize("tell", [ServerProcess.terminate, ServerProcess.interrupt])
     def test_a_call_that_runs_is_answered_and_new_ones_are_refused(
-        self, alone: Edge, meeting: Any
+        self, alone: Edge, meeting: Any, tell: Callable[[ServerProcess], None]
     ) -> None:
         event = json.dumps({"port": meeting.port}).encode()
         with Raw(alone.server) as raw, Raw(alone.server) as idle, Raw(alone.server) as half:
             raw.send(invocation(alone.server, "meet", event))
             function = meeting.wait_call()
             half.send(GET)
-            alone.server.process.send_signal(signal.SIGTERM)
+            tell(alone.server)
             assert idle.read_to_end() == half.read_to_end() == []
             with pytest.raises(ConnectionRefusedError):
                 Raw(alone.server)

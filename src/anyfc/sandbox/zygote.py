@@ -201,6 +201,7 @@ async def open_zygote(
             process = subprocess.Popen(
                 [interpreter.path, "-I", "-S", "-W", "ignore", str(PROGRAM), str(number)],
                 pass_fds=[number], stdin=subprocess.DEVNULL, env={"LC_ALL": "C.UTF-8"}, cwd="/",
+                process_group=0,  # Ctrl-C in a terminal is for the server, which drains
             )  # fmt: skip
         undo.pop_all()
     zygote = Zygote(interpreter, ours)
