@@ -73,6 +73,7 @@ def make_request(
     headers: Sequence[Header] = (),
     *,
     body: bytes | Body = b"",
+    peer: str = "192.0.2.1",
     **settings: Any,
 ) -> Request:
     """A request as the server hands it over; a body of bytes is here as a whole."""
@@ -84,6 +85,6 @@ def make_request(
         fields=dict(lines),
         body=make_body(body, declared_bytes=len(body)) if isinstance(body, bytes) else body,
         keep_alive=True,
-        peer="192.0.2.1",
+        peer=peer,
         **settings,
     )

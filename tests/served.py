@@ -13,10 +13,18 @@ from clock import settle
 from anyfc.gateway.runnable import Runnable
 from anyfc.instance.lifecycle import Instance, State
 from anyfc.model.function import Function
-from anyfc.model.invocation import InitializationFailed, Invocation, Result, Returned
+from anyfc.model.invocation import (
+    HttpCall,
+    InitializationFailed,
+    Invocation,
+    Payload,
+    Result,
+    Returned,
+)
 from anyfc.model.report import Report
 from anyfc.model.version import VersionId
 from anyfc.runtime.custom import Custom, ServerPlan
+from anyfc.runtime.frame import INVOKE, WSGI
 from anyfc.scheduler.lease import Lease
 from anyfc.scheduler.pool import Pool
 from anyfc.web.message import Body, Header, Rest, Sink, Source
@@ -236,6 +244,19 @@ class OneBuiltin:
 
     def __init__(self, instance: OneInstance) -> None:
         self._instance = instance
+
+    async def ask(
+        self,
+        kind: bytes,
+        request_id: str,
+        event: bytes | Payload,
+        *,
+        timeout_s: int,
+        http: HttpCall | None,
+    ) -> Result:
+        assert kind == (INVOKE if http is None else WSGI)
+        invocation = Invocation(request_id=request_id, payload=event, http=http)
+        return (await self._instance.run(invocation)).result
 
     def send(
         self,

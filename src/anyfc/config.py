@@ -1,7 +1,9 @@
 """Settings: one frozen struct, read once, seen only by the server and the command line."""
 
 import ipaddress
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +15,12 @@ MIB = 1024 * KIB
 ISOLATION = ("auto", "jail", "userns", "none")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 FEWEST_ADDRESSES = 8
+LARGEST_UID = 2**32 - 2  # the last one means "no change"
+NOT_ZERO = (
+    "max_instances", "max_instances_per_function", "parallel_starts", "max_connections",
+    "start_s", "server_start_s", "header_s", "body_stall_s",
+)  # fmt: skip
+REGION = re.compile(r"[a-z0-9-]{1,63}")  # a label of host names, which are in small letters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +77,9 @@ READERS: Mapping[type, Callable[[str], Any]] = {
 }
 
 
+CALLED: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
 class SettingError(ValueError):
     """A setting cannot be understood; the message names it."""
 
@@ -88,7 +99,7 @@ def read_config(environ: Mapping[str, str] = os.environ, **given: Any) -> Config
             try:
                 values[setting.name] = READERS.get(kind, kind)(text)
             except (ValueError, KeyError):
-                raise SettingError(f"{variable}: '{text}' is not a {kind.__name__}") from None
+                raise SettingError(f"{variable}: '{text}' is not {CALLED[kind]}") from None
     values.update({name: value for name, value in given.items() if value is not None})
     config = Config(**values)
     problem = find_problem(config)
@@ -106,6 +117,10 @@ def find_problem(config: Config) -> str:
     for name in ("port", "tls_port"):
         if not 0 <= getattr(config, name) <= 65535:
             return f"{name}: {getattr(config, name)} is not between 0 and 65535"
+    if config.port and config.port == config.tls_port:
+        return f"tls_port: {config.tls_port} is the port for HTTP; set ANYFC_TLS_PORT to another"
+    if not REGION.fullmatch(config.region):
+        return f"region: '{config.region}' does not consist of letters a-z, digits and -"
     try:
         addresses = ipaddress.IPv4Network(config.network_range).num_addresses
     except ValueError as error:
@@ -114,8 +129,13 @@ def find_problem(config: Config) -> str:
         return f"network_range: {config.network_range} has fewer than {FEWEST_ADDRESSES} addresses"
     if bool(config.access_key_id) != bool(config.access_key_secret):
         return "access_key_id and access_key_secret belong together; only one of them is set"
+    if not 1 <= config.function_uid <= LARGEST_UID:
+        return f"function_uid: {config.function_uid} is not between 1 and {LARGEST_UID}"
     for setting in fields(Config):
         value = getattr(config, setting.name)
-        if isinstance(value, int | float) and value < 0:
-            return f"{setting.name}: {value} is negative"
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            return f"{setting.name}: {value} is negative, or no number that can be counted to"
+    for name in NOT_ZERO:
+        if not getattr(config, name):
+            return f"{name}: nothing could be done with 0"
     return ""

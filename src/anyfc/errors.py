@@ -38,6 +38,16 @@ class FunctionComputeError(Exception):
     def message(self) -> str:
         return str(self)
 
+    def describe(self, request_id: str) -> dict[str, str]:
+        """Return the body of the answer, in the spellings of all API versions at once."""
+        return {
+            "Code": self.code,
+            "Message": self.message,
+            "RequestId": request_id,
+            "ErrorCode": self.code,
+            "ErrorMessage": self.message,
+        }
+
 
 class BadRequest(FunctionComputeError):
     status = 400
@@ -285,7 +295,7 @@ class NotSupported(FunctionComputeError):
 
 
 class BadResponse(FunctionComputeError):
-    """The server that a function brings along gave no answer that can be passed on."""
+    """A function gave no answer that can be passed on."""
 
     code = "BadResponse"
     status = 502

@@ -18,7 +18,7 @@ from anyfc.client import ApiError, Client
 
 ROUNDS = 10
 FUNCTIONS = 1000
-START_S = 5.0  # the promise is one second; the machines that run tests are noisy
+START_S = 30.0  # it takes one; this only sees that starting does not look at everything
 
 CODE = """
 import os, subprocess

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import anyfc.errors
-from anyfc.api.app import OPERATIONS, OWN, VERSION
+from anyfc.api.app import OPERATIONS, OWN
 from anyfc.api.kept import KEPT
-from anyfc.api.service_operations import OPERATIONS as SERVICE_OPERATIONS
+from anyfc.api.older.operations import OPERATIONS as SERVICE_OPERATIONS
 from anyfc.cli.main import COMMANDS, build
 from anyfc.config import Config
+from anyfc.model.address import API_VERSION
 from anyfc.runtime.preinstalled import PREINSTALLED
 from anyfc.runtime.table import PYTHON
 
@@ -106,7 +107,7 @@ def test_every_operation_is_listed_as_built_or_as_not_built(page, operations):
 
 
 def test_the_version_of_the_api_is_named():
-    assert VERSION in read("api.md")
+    assert API_VERSION in read("api.md")
 
 
 def test_the_endpoints_that_only_anyfc_has_are_described():

@@ -27,6 +27,7 @@ from anyfc.api.shape import (
     mistyped,
 )
 from anyfc.errors import InvalidArgument
+from anyfc.identity.token import check_keys
 from anyfc.model.access import (
     Access,
     Anonymous,
@@ -56,9 +57,19 @@ NAME = Text(1, 256, re.compile(r"[\w.!#$%&'*+^`|~\[\]-]+", re.ASCII), "is not a 
 CLAIM = Text(1, 256)
 PATH = Text(1, 2048, re.compile(r"/[^*]*\*?|\*"), "must begin with / and have * only at its end")
 TOKEN = Text(
-    32, 128, re.compile(r"[A-Za-z0-9+/=~.-]+"), "must hold only letters, digits and + / = - ~ ."
+    32,
+    128,
+    re.compile(r"[A-Za-z0-9+/=~.-]+"),
+    "must hold only letters, digits and + / = - ~ .",
+    secret=True,
 )
-USER_NAME = Text(12, 128, re.compile(r"[^:\0-\x1f]+"), "must not contain : or control characters")
+USER_NAME = Text(
+    12,
+    128,
+    re.compile(r"[^:\0-\x1f]+"),
+    "must not contain : or control characters",
+    secret=True,
+)
 
 
 class Word:
@@ -76,17 +87,26 @@ class Word:
 AUTH_TYPE = Word(*AUTH_NAMES)
 POSITION = Word(*POSITIONS)
 METHOD = Word(*METHODS, fold=str.upper)
+ORIGIN = Text(
+    1,
+    256,
+    re.compile(r"\*|https?://\*|[a-z][a-z0-9+.-]*://[^\s/*?#@,]+", re.IGNORECASE),
+    "is not *, http://*, https://* or an origin such as https://www.example.com",
+)
+CORS_HEADER = Text(
+    1, 256, re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"), "is not the name of a header, or *"
+)
 CORS_METHOD = Word(*(name for name in METHODS if name != "OPTIONS"), "*", fold=str.upper)
 
 
 class Key:
-    """A JSON Web Key. Whether it can be used shows when a token names it."""
+    """A JSON Web Key, with the names of its members in lower case."""
 
     def read(self, value: Any, field: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise mistyped(field, value, "an object")
+            raise mistyped(field, value, "an object", secret=True)
         key = {name.lower(): content for name, content in value.items()}
-        Record({"kty": Text(1, 16)}, ("kty",)).read(key, field)
+        Record({"kty": Text(1, 16, secret=True)}, ("kty",)).read(key, field)
         return key
 
 
@@ -144,7 +164,7 @@ class Password:
 
 JWT = Record(
     {
-        "jwks": Record({"keys": Items(Key(), 50)}, ("keys",)),
+        "jwks": Record({"keys": Items(Key(), 50, secret=True)}, ("keys",), secret=True),
         "tokenLookup": Listed(
             Record(
                 {"readPosition": POSITION, "parameterName": NAME, "prefix": Text(0, 256)},
@@ -171,7 +191,13 @@ JWT = Record(
 BEARER = Record(
     {
         "tokens": Items(
-            Record({"name": Text(0, 128), "token": TOKEN, "enable": Flag()}, ("token",)), 20
+            Record(
+                {"name": Text(0, 128, secret=True), "token": TOKEN, "enable": Flag()},
+                ("token",),
+                secret=True,
+            ),
+            20,
+            secret=True,
         )
     },
     ("tokens",),
@@ -179,7 +205,13 @@ BEARER = Record(
 BASIC = Record(
     {
         "users": Items(
-            Record({"username": USER_NAME, "password": Password()}, ("username", "password")), 20
+            Record(
+                {"username": USER_NAME, "password": Password()},
+                ("username", "password"),
+                secret=True,
+            ),
+            20,
+            secret=True,
         )
     },
     ("users",),
@@ -187,10 +219,10 @@ BASIC = Record(
 CORS = Clearable(
     Record(
         {
-            "allowOrigins": Items(Text(1, 256), 100),
+            "allowOrigins": Items(ORIGIN, 100),
             "allowMethods": Items(CORS_METHOD),
-            "allowHeaders": Items(Text(1, 256), 50),
-            "exposeHeaders": Items(Text(1, 256), 50),
+            "allowHeaders": Items(CORS_HEADER, 50),
+            "exposeHeaders": Items(CORS_HEADER, 50),
             "allowCredentials": Flag(),
             "maxAge": Integer(0, 86400),
         }
@@ -209,7 +241,7 @@ def read_access(auth_type: str, settings: Any, field: str) -> Access:
         return Signed()
     if auth_type == "anonymous":
         return Anonymous()
-    text = JsonObject().read("" if settings is None else settings, field)
+    text = JsonObject(secret=True).read("" if settings is None else settings, field)
     content = msgspec.json.decode(text or "{}")
     match auth_type:
         case "jwt":
@@ -224,8 +256,10 @@ def read_jwt(fields: dict[str, Any], field: str) -> Jwt:
     public, guarded = fields.get("whitelist", []), fields.get("blacklist", [])
     if public and guarded:
         raise InvalidArgument(f"{field}: whitelist and blacklist exclude each other")
+    keys = some(fields["jwks"]["keys"], f"{field}.jwks.keys")
+    check_keys(keys, f"{field}.jwks.keys")
     return Jwt(
-        keys=tuple(some(fields["jwks"]["keys"], f"{field}.jwks.keys")),
+        keys=tuple(keys),
         lookups=tuple(
             Lookup(
                 position=place["readPosition"],
@@ -261,9 +295,9 @@ def read_bearer(fields: dict[str, Any], field: str) -> Bearer:
 def read_basic(fields: dict[str, Any], field: str) -> Basic:
     users = some(fields["users"], f"{field}.users")
     names = [user["username"] for user in users]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidArgument(f"{field}.users: '{name}' is there more than once")
+    for at, name in enumerate(names):
+        if names.index(name) < at:
+            raise InvalidArgument(f"{field}.users[{at}].username: another user has this name")
     return Basic(tuple(User(name=user["username"], password=user["password"]) for user in users))
 
 

@@ -13,7 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anyfc.api import about, domains, download, functions, logs, service_operations, triggers
+from anyfc.api import about, domains, download, functions, logs, triggers
+from anyfc.api.body import UnreadBodies
+from anyfc.api.older import operations as older
 from anyfc.api.parts import Endpoint, Operations, Parts
 from anyfc.errors import (
     FunctionComputeError,
@@ -21,10 +23,10 @@ from anyfc.errors import (
     NotSupported,
     PathNotSupported,
 )
+from anyfc.model.address import API_VERSION, OLDER_VERSIONS
 
 log = logging.getLogger("anyfc")
 
-VERSION = "2023-03-30"
 REQUEST_ID_HEADER = "x-fc-request-id"
 
 # Sorted as the documentation is: operation, method, path below /2023-03-30, and what serves it;
@@ -122,15 +124,15 @@ def build_app(parts: Parts) -> ASGIApp:
     """Return the control API as an ASGI application."""
     app = Starlette(
         routes=[
-            *make_routes(VERSION, OPERATIONS, parts),
+            *make_routes(API_VERSION, OPERATIONS, parts),
             *(
                 route
-                for version in service_operations.VERSIONS
-                for route in make_routes(version, service_operations.OPERATIONS, parts)
+                for version in OLDER_VERSIONS
+                for route in make_routes(version, older.OPERATIONS, parts)
             ),
             *(make_route(method, path, endpoint, parts) for method, path, endpoint in OWN),
         ],
-        middleware=[Middleware(Answers)],
+        middleware=[Middleware(Answers), Middleware(UnreadBodies)],
         exception_handlers={HTTPException: refuse},
     )
     app.router.redirect_slashes = False
@@ -199,14 +201,5 @@ class Answers:
 
 
 def answer_error(error: FunctionComputeError, request_id: str) -> Response:
-    """Return an error in both spellings, so that clients of every API version can read it."""
-    content = {
-        "Code": error.code,
-        "Message": error.message,
-        "RequestId": request_id,
-        "ErrorCode": error.code,
-        "ErrorMessage": error.message,
-    }
-    return Response(
-        msgspec.json.encode(content), status_code=error.status, media_type="application/json"
-    )
+    content = msgspec.json.encode(error.describe(request_id))
+    return Response(content, status_code=error.status, media_type="application/json")

@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anyfc.errors import EntityTooLarge, InvalidArgument, MissingRequiredHeader, SignatureNotMatch
+from anyfc.identity.signature import EMPTY_SHA256
+from anyfc.model.address import UNSIGNED_BODY
 
 DIGEST_HEADER = "x-acs-content-sha256"
 # Set by the gateway, and by nobody else: the older signature says nothing about the body.
-UNSIGNED_HEADER = "x-anyfc-unsigned-body"
+WITHOUT_BODY = ("GET", "HEAD", "DELETE")
 LARGE_BYTES = 128 * 1024
 # One step of base64 decoding holds the interpreter for about a millisecond.
 STEP_BYTES = 192 * 1024
@@ -34,15 +37,52 @@ async def read_body(request: Request, *, limit_bytes: int, read: Callable[[Any],
     Large bodies are checked, parsed and read in a thread.
     Raises EntityTooLarge, MissingRequiredHeader, SignatureNotMatch, InvalidArgument.
     """
-    digest = request.headers.get(DIGEST_HEADER)
-    if UNSIGNED_HEADER in request.headers:
-        digest = None
-    elif digest is None:
+    digest = signed_digest(request)
+    if digest is None and UNSIGNED_BODY not in request.headers:
         raise MissingRequiredHeader(DIGEST_HEADER)
     body = await collect(request, limit_bytes=limit_bytes)
     if len(body) < LARGE_BYTES:
         return read(parse_signed(body, digest))
     return await asyncio.to_thread(lambda: read(parse_signed(body, digest)))
+
+
+def signed_digest(request: Request) -> str | None:
+    """Return the SHA-256 of the body that was signed, in hexadecimal; None: the body was not."""
+    if UNSIGNED_BODY in request.headers:
+        return None
+    digest = request.headers.get(DIGEST_HEADER)
+    return digest.lower() if digest is not None else None
+
+
+class UnreadBodies:
+    """Compares with the signature what `read_body` does not: bodies that no operation reads.
+
+    None is read where the method has none, and none can be when an empty one was signed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises SignatureNotMatch, EntityTooLarge."""
+        if scope["type"] == "http":
+            request = Request(scope, receive)
+            digest = signed_digest(request)
+            if digest and (digest == EMPTY_SHA256 or request.method in WITHOUT_BODY):
+                body = await collect(request, limit_bytes=LARGE_BYTES)
+                check_digest(body, digest)
+                receive = replay(body, receive)
+        await self._app(scope, receive, send)
+
+
+def replay(body: bytearray, receive: Receive) -> Receive:
+    """Return a `receive` that begins with a body that has been taken from `receive`."""
+    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 async def collect(request: Request, *, limit_bytes: int) -> bytearray:
@@ -63,10 +103,15 @@ def parse_signed(body: bytearray, digest: str | None) -> Any:
     Raises SignatureNotMatch, InvalidArgument.
     """
     if digest is not None:
-        actual = hashlib.sha256(body).hexdigest()
-        if not hmac.compare_digest(actual.encode(), digest.lower().encode()):
-            raise SignatureNotMatch
+        check_digest(body, digest)
     return parse(body)
+
+
+def check_digest(body: bytearray, digest: str) -> None:
+    """Raises SignatureNotMatch."""
+    actual = hashlib.sha256(body).hexdigest()
+    if not hmac.compare_digest(actual.encode(), digest.encode()):
+        raise SignatureNotMatch
 
 
 def parse(body: bytearray) -> Any:

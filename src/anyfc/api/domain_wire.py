@@ -36,6 +36,7 @@ from anyfc.api.shape import (
 )
 from anyfc.api.wire import show_time
 from anyfc.errors import InvalidArgument
+from anyfc.model.address import ADDRESSES, API_VERSION
 from anyfc.model.domain import (
     Certificate,
     CustomDomain,
@@ -44,10 +45,12 @@ from anyfc.model.domain import (
     Rule,
     Tls,
     compile_regex,
+    percent_encode,
 )
 from anyfc.model.version import LATEST
+from anyfc.web.https import try_out
+from anyfc.web.tls import CertificateUnusable
 
-API_VERSION = "2023-03-30"
 TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 RULES_OF_A_KIND = 100
 
@@ -58,9 +61,19 @@ DOMAIN_NAME = Text(
     "is not a host name, or * and a dot before one",
 )
 PATH = Text(
-    1, 2048, re.compile(r"/[^*?#]*\*?"), "must begin with / and have * only at its end, no ? and #"
+    1,
+    2048,
+    re.compile(r"/[^*?#\0-\x1f\x7f]*\*?"),
+    "must begin with / and have * only at its end, no ? and #, no control characters",
 )
-RULE = Record({"match": Text(1, 256), "replacement": Text(0, 256)}, ("match", "replacement"))
+PRINTABLE = re.compile(r"[^\0-\x1f\x7f]*")
+RULE = Record(
+    {
+        "match": Text(1, 256, PRINTABLE, "must not contain control characters"),
+        "replacement": Text(0, 256, PRINTABLE, "must not contain control characters"),
+    },
+    ("match", "replacement"),
+)
 RULES = Items(RULE, RULES_OF_A_KIND)
 ROUTE = Record(
     {
@@ -81,9 +94,10 @@ UPDATE: Mapping[str, Shape] = {
             {
                 "certName": Text(1, 128),
                 "certificate": Text(1, 20480),
-                "privateKey": Text(1, 4096),
+                "privateKey": Text(1, 4096, secret=True),
             },
             ("certName", "certificate", "privateKey"),
+            secret=True,
         )
     ),
     "tlsConfig": Clearable(
@@ -96,11 +110,16 @@ UPDATE: Mapping[str, Shape] = {
             ("minVersion", "cipherSuites"),
         )
     ),
-    "authConfig": Record({"authType": AUTH_TYPE, "authInfo": JsonObject()}),
+    "authConfig": Record({"authType": AUTH_TYPE, "authInfo": JsonObject(secret=True)}),
     "wafConfig": Record({"enableWAF": Flag()}),
     "corsConfig": CORS,
 }
 CREATE: Mapping[str, Shape] = {"domainName": DOMAIN_NAME, **UPDATE}
+
+A_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----\n?|\Z)",
+    re.DOTALL,
+)
 
 Sent = Mapping[str, Any]  # by names in the model
 
@@ -108,12 +127,30 @@ Sent = Mapping[str, Any]  # by names in the model
 def read_create(body: Any) -> Sent:
     """Read the body of CreateCustomDomain. Raises InvalidArgument."""
     fields = Record(CREATE, ("domainName",)).read(body, "")
+    check_name(fields["domainName"])
     return {"name": fields["domainName"], **sort_out(fields)}
 
 
 def read_update(body: Any) -> Sent:
     """Read the body of UpdateCustomDomain. Raises InvalidArgument."""
     return sort_out(Record(UPDATE).read(body, ""))
+
+
+def check_name(name: str) -> None:
+    """Refuse names that lead to the server itself: the API would no longer be reached by them.
+
+    Raises InvalidArgument.
+    """
+    host = name.lower()
+    field = f"domainName: {excerpt(name)}"
+    if host.rpartition(".")[2].isdecimal():
+        raise InvalidArgument(f"{field} is an IP address, which leads to the API; take a host name")
+    if "." not in host:
+        raise InvalidArgument(
+            f"{field} has one label only, and such names lead to the API; take one with a dot"
+        )
+    if host == ADDRESSES or host.endswith(f".{ADDRESSES}"):
+        raise InvalidArgument(f"{field}: the names below {ADDRESSES} are those of HTTP triggers")
 
 
 def sort_out(fields: dict[str, Any]) -> Sent:
@@ -144,7 +181,7 @@ def read_auth(fields: dict[str, str]) -> Sent:
 
 
 def read_routes(routes: list[dict[str, Any]]) -> tuple[Route, ...]:
-    paths = [route["path"] for route in routes]
+    paths = [percent_encode(route["path"]) for route in routes]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise InvalidArgument(f"routeConfig.routes: the path {excerpt(twice)} has two routes")
@@ -185,6 +222,10 @@ def read_rules(rules: list[dict[str, str]]) -> tuple[Rule, ...]:
 def read_certificate(fields: dict[str, str]) -> Certificate | None:
     if not fields:
         return None
+    if A_PRIVATE_KEY.search(fields["certificate"]):
+        raise InvalidArgument(
+            "certConfig.certificate: contains a private key, whose only place is privateKey"
+        )
     try:
         first, *_ = load_pem_x509_certificates(fields["certificate"].encode())
         public_key = first.public_key()
@@ -238,6 +279,19 @@ def check(domain: CustomDomain) -> None:
         raise InvalidArgument(f"certConfig: required with protocol {domain.protocol}")
 
 
+def check_served(domain: CustomDomain) -> None:
+    """Refuse certificates and settings of TLS that cannot be served. Takes milliseconds.
+
+    Raises InvalidArgument.
+    """
+    try:
+        try_out(domain.certificate, domain.tls)
+    except CertificateUnusable as error:
+        parts = {"certConfig": domain.certificate, "tlsConfig": domain.tls}
+        named = " with ".join(name for name, part in parts.items() if part is not None)
+        raise InvalidArgument(f"{named}: cannot be served: {error}") from error
+
+
 def show(domain: CustomDomain, *, account_id: str) -> dict[str, Any]:
     """Return a domain as all operations answer it; its private key is never shown."""
     auth = {"authType": show_auth_type(domain.access)}
@@ -258,7 +312,8 @@ def show(domain: CustomDomain, *, account_id: str) -> dict[str, Any]:
     if domain.certificate is not None:
         shown["certConfig"] = {
             "certName": domain.certificate.name,
-            "certificate": domain.certificate.certificate,
+            # Older versions have taken certificates together with their keys.
+            "certificate": A_PRIVATE_KEY.sub("", domain.certificate.certificate),
         }
     if domain.tls is not None:
         shown["tlsConfig"] = show_tls(domain.tls)

@@ -8,8 +8,9 @@ from starlette.responses import FileResponse, Response
 
 from anyfc.api.parts import Parts
 from anyfc.errors import CodeNotFound
+from anyfc.model.address import CODE
 
-PATH = "/anyfc/code/{digest}"
+PATH = CODE + "{digest}"
 VALID_S = 10 * 60
 
 

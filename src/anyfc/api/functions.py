@@ -12,6 +12,7 @@ from starlette.responses import Response
 from anyfc.api.body import read_body
 from anyfc.api.download import make_address
 from anyfc.api.kept import Tags
+from anyfc.api.older.service_wire import check_function
 from anyfc.api.pages import read_page, show_page
 from anyfc.api.parts import Parts
 from anyfc.api.shape import Flag, Record, Text
@@ -81,10 +82,16 @@ async def update(request: Request, parts: Parts) -> Response:
     parts.catalog.get(name)
     sent = await read_body(request, limit_bytes=parts.body_bytes, read=read_update)
     now = parts.now()
+
+    def edit(old: Function, code: Code | None) -> Function:
+        new = merge(old, sent, code=code, now=now)
+        check_function(old, new)
+        return new
+
     # Once before the code is unpacked, so that nothing is left of an update that is refused.
-    merge(parts.catalog.get(name), sent, code=None, now=now)
+    edit(parts.catalog.get(name), None)
     code = await add_code(sent.package, parts)
-    function = await parts.functions.change(name, lambda old: merge(old, sent, code=code, now=now))
+    function = await parts.functions.change(name, lambda old: edit(old, code))
     parts.announce(function)
     return answer_function(function, parts)
 
@@ -167,5 +174,6 @@ async def disable(request: Request, parts: Parts) -> Response:
 
 
 async def enable(request: Request, parts: Parts) -> Response:
+    await read_body(request, limit_bytes=parts.body_bytes, read=lambda body: None)
     await parts.functions.change(name_of(request), lambda old: replace(old, restriction=None))
     return answer({"success": True})

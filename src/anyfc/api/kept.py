@@ -53,7 +53,7 @@ HEALTH_CHECK = Record(
 )
 REGISTRY = Record(
     {
-        "authConfig": Record({"userName": Text(), "password": Text()}),
+        "authConfig": Record({"userName": Text(), "password": Text(secret=True)}, secret=True),
         "certConfig": Record({"insecure": Flag(), "rootCaCertBase64": Text(0, 64 * 1024)}),
         "networkConfig": Record({"vpcId": Text(), "vSwitchId": Text(), "securityGroupId": Text()}),
     }
@@ -188,12 +188,12 @@ KEPT: Mapping[str, Kept] = {
     "juiceFsConfig": Kept(
         shape=Record(
             {
-                "envs": TextMap(),
+                "envs": TextMap(secret=True),
                 "mountPoints": Items(
                     Record(
                         {
                             "volumeName": Text(),
-                            "token": Text(),
+                            "token": Text(secret=True),
                             "remoteDir": Text(),
                             "mountDir": Text(),
                             "args": Items(Text()),

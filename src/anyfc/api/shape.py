@@ -3,6 +3,8 @@
 Real clients spell keys in other cases, write numbers as text and send nulls for what they leave
 out; and a refusal has to name the field, the value and the limit. Hence tables of these shapes
 instead of typed structs: what `read` returns is in canonical spelling and within its limits.
+
+Refusals go to logs and screens, so what may hold a secret is `secret`, and its value not shown.
 """
 
 import math
@@ -26,14 +28,16 @@ class Shape(Protocol):
         """Return the value as it is kept, or raise InvalidArgument that names the field."""
 
 
-def excerpt(value: Any) -> str:
+def excerpt(value: Any, *, secret: bool = False) -> str:
     """A value as error messages show it: short, whatever was sent."""
+    if secret:
+        return "the value"
     text = f"'{value}'" if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= 80 else f"{text[:60]}…"
 
 
-def mistyped(field: str, value: Any, wanted: str) -> InvalidArgument:
-    return InvalidArgument(f"{field}: {excerpt(value)} is not {wanted}")
+def mistyped(field: str, value: Any, wanted: str, *, secret: bool = False) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {excerpt(value, secret=secret)} is not {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,18 @@ class Text:
     most: int = 16 * 1024
     pattern: re.Pattern[str] | None = None
     form: str = ""
+    secret: bool = False
 
     def read(self, value: Any, field: str) -> str:
         if not isinstance(value, str):
-            raise mistyped(field, value, "text")
+            raise mistyped(field, value, "text", secret=self.secret)
         if not self.least <= len(value) <= self.most:
             raise InvalidArgument(
-                f"{field}: {excerpt(value)} has {len(value)} characters; "
+                f"{field}: {excerpt(value, secret=self.secret)} has {len(value)} characters; "
                 f"allowed are {self.least} to {self.most}"
             )
         if value and self.pattern and not self.pattern.fullmatch(value):
-            raise InvalidArgument(f"{field}: {excerpt(value)} {self.form}")
+            raise InvalidArgument(f"{field}: {excerpt(value, secret=self.secret)} {self.form}")
         return value
 
 
@@ -152,10 +157,11 @@ class Items:
 
     shape: Shape
     most: int = 1000
+    secret: bool = False
 
     def read(self, value: Any, field: str) -> list[Any]:
         if not isinstance(value, list):
-            raise mistyped(field, value, "a list")
+            raise mistyped(field, value, "a list", secret=self.secret)
         if len(value) > self.most:
             raise InvalidArgument(f"{field}: {len(value)} items; at most {self.most} are allowed")
         return [self.shape.read(item, f"{field}[{at}]") for at, item in enumerate(value)]
@@ -163,18 +169,23 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class TextMap:
-    """Text by text; the keys are the user's own, so their spelling stays."""
+    """Text by text; the keys are the user's own, so their spelling stays.
+
+    If it is `secret`, the keys are shown all the same.
+    """
 
     key: Text = Text()
     most: int = 1000
+    secret: bool = False
 
     def read(self, value: Any, field: str) -> dict[str, str]:
         if not isinstance(value, dict):
-            raise mistyped(field, value, "an object")
+            raise mistyped(field, value, "an object", secret=self.secret)
         if len(value) > self.most:
             raise InvalidArgument(f"{field}: {len(value)} keys; at most {self.most} are allowed")
+        shape = Text(secret=self.secret)
         return {
-            self.key.read(key, field): Text().read(text, f"{field}.{excerpt(key)}")
+            self.key.read(key, field): shape.read(text, f"{field}.{excerpt(key)}")
             for key, text in value.items()
             if text is not None
         }
@@ -186,10 +197,11 @@ class Record:
 
     fields: Mapping[str, Shape]
     required: tuple[str, ...] = ()
+    secret: bool = False
 
     def read(self, value: Any, field: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise mistyped(field or "the body", value, "an object")
+            raise mistyped(field or "the body", value, "an object", secret=self.secret)
         prefix = f"{field}." if field else ""
         names = {name.lower(): name for name in self.fields}
         found = {}
@@ -229,20 +241,22 @@ class JsonObject:
     """
 
     most: int = 64 * 1024
+    secret: bool = False
 
     def read(self, value: Any, field: str) -> str:
         if isinstance(value, dict):
             value = msgspec.json.encode(value).decode()
-        text = Text(0, self.most).read(value, field)
+        text = Text(0, self.most, secret=self.secret).read(value, field)
         if not text:
             return ""
         try:
             content = msgspec.json.decode(text)
             text = msgspec.json.format(text, indent=-1)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise InvalidArgument(f"{field}: {excerpt(text)} is not JSON: {error}") from None
+            shown = excerpt(text, secret=self.secret)
+            raise InvalidArgument(f"{field}: {shown} is not JSON: {error}") from None
         if not isinstance(content, dict):
-            raise mistyped(field, content, "an object")
+            raise mistyped(field, content, "an object", secret=self.secret)
         return text
 
 

@@ -23,6 +23,7 @@ from anyfc.api.access_wire import (
 )
 from anyfc.api.shape import Choice, Flag, Integer, Items, JsonObject, Record, Shape, Text
 from anyfc.api.wire import FUNCTION_NAME, show_time
+from anyfc.model.address import own_domain
 from anyfc.model.trigger import HttpSettings, Trigger
 from anyfc.model.version import LATEST, check_qualifier
 
@@ -85,7 +86,7 @@ CONFIGS: Mapping[str, Record] = {
 }
 
 UPDATE: Mapping[str, Shape] = {
-    "triggerConfig": JsonObject(),
+    "triggerConfig": JsonObject(secret=True),
     "qualifier": Text(0, 128),
     "invocationRole": Text(0, 300),
     "description": Text(0, 256),
@@ -199,7 +200,7 @@ def show(trigger: Trigger, *, region: str, account_id: str, port: int) -> dict[s
     }
     if trigger.http is not None:
         shown["httpTrigger"] = {
-            "urlInternet": f"http://{trigger.label}.{region}.fcapp.localhost:{port}",
-            "urlIntranet": f"http://{trigger.label}.{region}-vpc.fcapp.localhost:{port}",
+            "urlInternet": f"http://{trigger.label}{own_domain(region)}:{port}",
+            "urlIntranet": f"http://{trigger.label}{own_domain(region, internal=True)}:{port}",
         }
     return shown

@@ -86,7 +86,8 @@ class Environment:
             ENVIRONMENT_BYTES,
             re.compile(r"[A-Za-z]\w*", re.ASCII),
             "must begin with a letter and hold only letters, digits and _",
-        )
+        ),
+        secret=True,  # many a password is kept there
     )
 
     def read(self, value: Any, field: str) -> dict[str, str]:

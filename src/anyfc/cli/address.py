@@ -87,8 +87,11 @@ def open_ways(client: "Client", name: str, ways: Ways, *, so_far: str) -> tuple[
                 client, ways.domain, ways.route, name, certificate=ways.certificate
             )
         shown["customDomain"] = domain
-        https_port = client.describe_server().get("tlsPort")
-        lines += render_route(domain, ways.route, before, client.endpoint, https_port)
+        server = client.describe_server()
+        lines += render_route(domain, ways.route, before, client.endpoint, server.get("tlsPort"))
+        problem = server.get("tlsProblem")
+        if problem and "HTTPS" in domain["protocol"]:
+            lines.append(f"https is not served just now: {problem}")
     return shown, lines
 
 
@@ -172,8 +175,8 @@ def put_route(
 ) -> tuple[Json, str]:
     """Have a path of a custom domain lead to a function; the domain is made if it is not there.
 
-    With a certificate it speaks HTTPS too. Returns the domain, and the function that the path led
-    to before, if that was another. Raises ApiError.
+    With a certificate it speaks HTTPS too; one that speaks nothing else goes on so. Returns the
+    domain, and the function that the path led to before, if that was another. Raises ApiError.
     """
     from anyfc.client import ApiError
 
@@ -188,6 +191,8 @@ def put_route(
             raise
         new = {"domainName": domain, "protocol": "HTTP", "routeConfig": {"routes": [route]}}
         return client.create_custom_domain({**new, **settings}), ""
+    if found["protocol"] != "HTTP":
+        settings.pop("protocol", None)
     routes = found["routeConfig"]["routes"]
     old = next((one for one in routes if one["path"] == path), None)
     if old is None:

@@ -14,16 +14,17 @@ from anyfc.gateway.older import VERSIONS, find_invoked, identify
 from anyfc.gateway.problem import describe, new_request_id
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
+from anyfc.model import address
 from anyfc.web.message import Reply, Request, Response, Rest
 from anyfc.web.upstream import HOP_BY_HOP, Upstream, UpstreamFailed
 
 log = logging.getLogger("anyfc")
 
-FUNCTIONS: Final = b"/2023-03-30/functions/"
+FUNCTIONS: Final = f"/{address.API_VERSION}/functions/".encode()
 INVOCATIONS: Final = b"/invocations"
-CODE: Final = b"/anyfc/code/"  # its addresses carry a signature of their own
+CODE: Final = address.CODE.encode()
 REQUEST_ID: Final = b"x-fc-request-id"
-UNSIGNED_BODY: Final = b"x-anyfc-unsigned-body"  # the signature that was verified does not cover it
+UNSIGNED_BODY: Final = address.UNSIGNED_BODY.encode()
 # What clients send under our names stays behind, and what is about their connection.
 WITHHELD: Final = HOP_BY_HOP | {REQUEST_ID, UNSIGNED_BODY}
 READING: Final = (b"GET", b"HEAD")

@@ -11,6 +11,7 @@ from anyfc.model.access import Cors
 from anyfc.web.message import Header, Response
 
 ANY: Final = "*"
+SCHEMES: Final = ("http://*", "https://*")  # all origins of one of them
 EXPOSED: Final = b"Date,x-fc-request-id"
 PREFLIGHT_AGE_S: Final = 3600
 
@@ -19,19 +20,26 @@ VARY: Final[Header] = (b"Vary", b"Origin")
 CREDENTIALS: Final[Header] = (b"Access-Control-Allow-Credentials", b"true")
 
 
+def is_preflight(method: bytes, fields: Mapping[bytes, bytes]) -> bool:
+    """Say whether a browser asks with a request what its page may ask for."""
+    return (
+        method == b"OPTIONS"
+        and bool(fields.get(b"origin"))
+        and bool(fields.get(b"access-control-request-method"))
+    )
+
+
 def answer_preflight(
     cors: Cors | None, fields: Mapping[bytes, bytes], methods: Sequence[str]
 ) -> Response | None:
-    """Return the answer to an OPTIONS request that the function is not asked about, else None.
+    """Return the answer to a preflight that the function is not asked about, else None.
 
     `methods` are those that the trigger or the route lets through; none means all. Without `cors`
     the function is asked if OPTIONS is one of them, and else everything is permitted. With `cors`
     it is asked only if the preflight is not permitted.
     """
-    origin = fields.get(b"origin")
-    method = fields.get(b"access-control-request-method")
-    if not origin or not method:
-        return None  # no preflight
+    origin = fields[b"origin"]
+    method = fields[b"access-control-request-method"]
     names = fields.get(b"access-control-request-headers", b"")
     if cors is None:
         if not methods or "OPTIONS" in methods:
@@ -132,11 +140,15 @@ def _permits_origin(cors: Cors, origin: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _read_origins(origins: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Return the origins that must be met exactly, and the beginnings (`*`, `https://*`)."""
+    """Return the origins that must be met exactly, and the beginnings (`*`, `https://*`).
+
+    A star elsewhere is no wildcard: `https://a.example*` would let in `https://a.example.evil`.
+    """
     lower = [origin.lower() for origin in origins]
+    beginnings = [origin for origin in lower if origin == ANY or origin in SCHEMES]
     return (
-        frozenset(origin for origin in lower if not origin.endswith(ANY)),
-        tuple(origin[:-1] for origin in lower if origin.endswith(ANY)),
+        frozenset([origin for origin in lower if origin not in beginnings]),
+        tuple([origin[:-1] for origin in beginnings]),
     )
 
 

@@ -4,29 +4,45 @@ Source: runtime.md 15.1 (addresses), 15.6 and 15.7 (custom domains); decided her
 has none: `/proxy/{function}`, for clients that cannot choose the Host they send.
 """
 
+import ipaddress
 from functools import lru_cache
 from typing import Final
 
 from anyfc.errors import (
     AccessDenied,
     DomainRouteNotFound,
+    FunctionComputeError,
     TriggerNotFound,
 )
 from anyfc.gateway.address import cut_port, decode_segment
 from anyfc.model.access import Access, Anonymous, Cors
-from anyfc.model.domain import choose_route, rewrite
+from anyfc.model.address import ADDRESSES, OLDER_VERSIONS, own_domain
+from anyfc.model.domain import (
+    CustomDomain,
+    Route,
+    as_requested,
+    choose_route,
+    rewrite,
+)
 from anyfc.model.function import name_in
 from anyfc.model.trigger import Trigger
 from anyfc.model.version import LATEST
 from anyfc.store.routes import Routes
 
-DOMAIN: Final = ".fcapp.localhost"
-INTERNAL: Final = "-vpc"  # at the end of the region: the address inside the cloud
+DOMAIN: Final = f".{ADDRESSES}"
 PROXY: Final = b"/proxy/"
-PROXY_OF_SERVICES: Final = (b"/2016-08-15/proxy/", b"/2021-04-06/proxy/")
+PROXY_OF_SERVICES: Final = tuple([f"/{version}/proxy/".encode() for version in OLDER_VERSIONS])
 TARGET_HEADER: Final = b"x-fc-invocation-target"
+CLOSED: Final = "access denied due to function internet URL is disable"
 # Clients send few hosts, but could send any number.
 KNOWN_HOSTS: Final = 1024
+
+
+class AddressNotFound(TriggerNotFound):
+    """A host that could be a trigger's, and is not."""
+
+    def __init__(self, host: str) -> None:
+        FunctionComputeError.__init__(self, f"no HTTP trigger has the address '{host}'")
 
 
 class Door:
@@ -35,12 +51,14 @@ class Door:
     `target` is path and query as a server behind the door sees them, None: as they were asked for;
     `base_path` the part of the path that leads here, which WSGI handlers do not see. No `methods`
     means all. `attachment`: this is a default domain, and browsers are to save what they get, if
-    that is wanted. `anonymous`: everybody may pass.
+    that is wanted. `anonymous`: everybody may pass. `inside_only`: only peers with a private
+    address may knock. With a `problem`, everybody is told that; such a door is made for one
+    request.
     """
 
     __slots__ = (
         "access", "anonymous", "attachment", "base_path", "cors", "function", "https_only",
-        "methods", "qualifier", "target",
+        "inside_only", "methods", "problem", "qualifier", "target",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +73,8 @@ class Door:
         methods: tuple[str, ...],
         attachment: bool,
         https_only: bool = False,
+        inside_only: bool = False,
+        problem: FunctionComputeError | None = None,
     ) -> None:
         self.function = function
         self.qualifier = qualifier
@@ -66,6 +86,8 @@ class Door:
         self.methods = methods
         self.attachment = attachment
         self.https_only = https_only
+        self.inside_only = inside_only
+        self.problem = problem
 
 
 class Doors:
@@ -73,20 +95,23 @@ class Doors:
 
     def __init__(self, routes: Routes, *, region: str) -> None:
         self._routes = routes
-        self._suffix = f".{region}{DOMAIN}"
-        self._internal_suffix = f".{region}{INTERNAL}{DOMAIN}"
+        self._suffix = own_domain(region)
+        self._internal_suffix = own_domain(region, internal=True)
         # Hosts, as sent → their trigger's door; None: they lead to the API and nowhere else.
         self._known: dict[bytes, Door | None] = {}
+        # Hosts of custom domains → their routes as requests have them.
+        self._routes_of: dict[str, tuple[Route, ...]] = {}
         self._known_of = routes.generation
 
     def find(self, host: bytes, target: bytes, invocation_target: bytes | None) -> Door | None:
         """Return the door that a host and a target lead to; None: they are the API's.
 
-        Raises TriggerNotFound, DomainRouteNotFound, AccessDenied.
+        Raises TriggerNotFound.
         """
         if self._known_of != self._routes.generation:
             self._known_of = self._routes.generation
             self._known.clear()
+            self._routes_of.clear()
         known = host in self._known
         door = self._known[host] if known else self._of_host(host, target)
         if door is not None:
@@ -105,14 +130,15 @@ class Doors:
     def _of_host(self, host: bytes, target: bytes) -> Door | None:
         name = host_name(host)
         if name.endswith(DOMAIN):
-            return self._keep(host, self._of_trigger(name))
+            door = self._of_trigger(name)
+            return door if door.problem is not None else self._keep(host, door)
         domain = self._routes.find_domain(name)
         if domain is None:
             return self._keep(host, None)
         path, _, _ = target.partition(b"?")
-        route = choose_route(domain.routes, path.decode("latin-1"))
+        route = choose_route(self._requested(domain), path.decode("latin-1"))
         if route is None:
-            raise DomainRouteNotFound(name, path.decode(errors="replace"))
+            return _no_route(domain, DomainRouteNotFound(name, path.decode(errors="replace")))
         return Door(
             function=route.function,
             qualifier=route.qualifier,
@@ -123,6 +149,12 @@ class Doors:
             attachment=False,
             https_only=domain.protocol == "HTTPS",
         )
+
+    def _requested(self, domain: CustomDomain) -> tuple[Route, ...]:
+        routes = self._routes_of.get(domain.host)
+        if routes is None:
+            routes = self._routes_of[domain.host] = as_requested(domain.routes)
+        return routes
 
     def _keep(self, host: bytes, door: Door | None) -> Door | None:
         if len(self._known) == KNOWN_HOSTS:
@@ -137,9 +169,9 @@ class Doors:
         if suffix == self._suffix or suffix == self._internal_suffix:
             trigger = self._routes.find_trigger_by_host_label(label)
         if trigger is None:
-            raise TriggerNotFound("http", label)
+            raise AddressNotFound(host)
         internal = suffix == self._internal_suffix
-        return _open(trigger, None, attachment=True, internal=internal)
+        return _open(trigger, None, attachment=not internal, internal=internal)
 
     def _of_proxy(self, target: bytes) -> Door:
         path, mark, query = target.partition(b"?")
@@ -157,7 +189,9 @@ class Doors:
         name = name_in(service_name, decode_segment(function))
         trigger = self._find(name, qualifier or LATEST)
         base_path = b"/".join((b"", version, proxy, service, function))
-        return _open(trigger, shown, base_path=base_path if shown is target else b"")
+        return _open(
+            trigger, shown, base_path=base_path if shown is target else b"", attachment=True
+        )
 
     def _find(self, function: str, qualifier: str) -> Trigger:
         trigger = self._routes.find_http_trigger(function, qualifier)
@@ -176,8 +210,6 @@ def _open(
 ) -> Door:
     settings = trigger.http
     assert settings is not None, "a door is an HTTP trigger's"
-    if settings.closed and not internal:
-        raise AccessDenied("access denied due to function internet URL is disable")
     return Door(
         function=trigger.function,
         qualifier=trigger.qualifier,
@@ -187,7 +219,46 @@ def _open(
         cors=settings.cors,
         methods=settings.methods,
         attachment=attachment,
+        inside_only=settings.closed and internal,
+        problem=AccessDenied(CLOSED) if settings.closed and not internal else None,
     )
+
+
+def _no_route(domain: CustomDomain, problem: DomainRouteNotFound) -> Door:
+    """A door to nothing: who knocks is told so in the way of the domain."""
+    return Door(
+        function="",
+        qualifier="",
+        target=None,
+        access=domain.access,
+        cors=domain.cors,
+        methods=(),
+        attachment=False,
+        problem=problem,
+    )
+
+
+def check_knock(door: Door, peer: str) -> None:
+    """Raises the door's problem, and AccessDenied for a peer that may not knock here.
+
+    `peer` is an IP address, or empty where that is not known.
+    """
+    if door.problem is not None:
+        raise door.problem
+    if door.inside_only and not is_inside(peer):
+        raise AccessDenied(CLOSED)
+
+
+@lru_cache(maxsize=1024)
+def is_inside(peer: str) -> bool:
+    """Say whether an address is one of a private network or of this machine."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_private
+    return address.is_private
 
 
 def check_method(door: Door, method: str) -> None:

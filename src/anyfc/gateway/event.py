@@ -10,12 +10,11 @@ import time
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from anyfc.errors import BadResponse
 from anyfc.gateway.address import cut_port
 from anyfc.gateway.headers import X_FC, check_size, may_be_set, one_line
 from anyfc.web.message import Header
@@ -165,6 +164,10 @@ def _unquote(encoded: bytes) -> str:
 # --- result → response ---------------------------------------------------------------------------
 
 
+class BadResult(Exception):
+    """A result asks for what HTTP does not have. What that is, the function's log may say."""
+
+
 class HttpResult(msgspec.Struct, frozen=True, kw_only=True):
     """What goes to the client of an HTTP call, framing and platform's headers aside."""
 
@@ -200,13 +203,26 @@ TEXT = msgspec.json.Decoder(str)
 NOT_JSON = (ValueError, RecursionError)  # ValueError: msgspec's own errors, and bytes not in UTF-8
 TRUE = (b"true", b'"true"', b'"True"')
 
+# A surrogate without its other half, where no backslash is escaped.
+LONE_SURROGATE = re.compile(
+    rb"""\\u[dD](?:
+        [89abAB][0-9a-fA-F]{2} (?!\\u[dD][c-fC-F][0-9a-fA-F]{2}) |
+        [c-fC-F][0-9a-fA-F]{2} (?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})
+    )""",
+    re.VERBOSE,
+)
+SHOWN_BYTES = 64
+NUL = b"\0"  # never there in JSON as it is
+T = TypeVar("T")
+
 
 def read_result(body: bytes) -> HttpResult:
     """Return the response that a handler's result stands for.
 
     An object with a `statusCode` is a response, also inside a JSON string. All else is the body of
     one, as it is; so is what only looks like JSON, such as an object with NaN in it or one that is
-    nested too deep. Raises BadResponse for a status or for headers that HTTP cannot have.
+    nested too deep. Raises BadResult for a status or for headers that HTTP cannot have, and
+    BadResponse for headers that are too large.
     """
     structured = _find_structured(body)
     if structured is None:
@@ -226,11 +242,25 @@ def _find_structured(body: bytes) -> Structured | None:
         return None
     try:
         if body.lstrip()[:1] == b'"':
-            body = TEXT.decode(body).encode()
-        structured = STRUCTURED.decode(body)
+            body = _decode_mended(TEXT, body).encode()
+        structured = _decode_mended(STRUCTURED, body)
     except NOT_JSON:
         return None
     return structured if bytes(structured.status_code) else None
+
+
+def _decode_mended(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    """Decode JSON, also where it has half of a character, as Python and JavaScript may write it.
+
+    UTF-8 cannot hold that: it becomes U+FFFD, as in Go. Raises NOT_JSON.
+    """
+    try:
+        return decoder.decode(text)
+    except ValueError:
+        if NUL in text or (b"\\ud" not in text and b"\\uD" not in text):
+            raise
+    unescaped = text.replace(b"\\\\", NUL)
+    return decoder.decode(LONE_SURROGATE.sub(rb"\\ufffd", unescaped).replace(NUL, b"\\\\"))
 
 
 def _read_status(raw: msgspec.Raw) -> int:
@@ -240,7 +270,7 @@ def _read_status(raw: msgspec.Raw) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value not in STATUSES:
-        raise BadResponse(
+        raise BadResult(
             f"the function's statusCode is {_shorten(raw)}, "
             f"not a number from {STATUSES.start} to {STATUSES.stop - 1}"
         )
@@ -252,7 +282,7 @@ def _read_headers(raw: msgspec.Raw) -> tuple[Header, ...]:
     if wanted is None:
         wanted = {}
     if not isinstance(wanted, dict):
-        raise BadResponse(f"the function's headers are {_shorten(raw)}, not an object")
+        raise BadResult(f"the function's headers are {_shorten(raw)}, not an object")
     headers: list[Header] = []
     header_bytes = 0
     typed = False
@@ -277,7 +307,7 @@ def _read_scalar(name: str, value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, dict | list):
-        raise BadResponse(f"the function's header '{name[:64]}' is an object, not a text")
+        raise BadResult(f"the function's header '{name[:64]}' is an object, not a text")
     return msgspec.json.encode(value)
 
 
@@ -305,13 +335,14 @@ def _decode_if_base64(text: bytes) -> bytes:
 
 
 def _decode(raw: msgspec.Raw) -> Any:
-    """Return the value of a field. Raises BadResponse if it is none, such as a number of 1e999."""
+    """Return the value of a field. Raises BadResult if it is none, such as a number of 1e999."""
     try:
         return msgspec.json.decode(bytes(raw).decode(errors="replace"))
     except NOT_JSON as error:
-        raise BadResponse(f"the function's result has {_shorten(raw)} in it: {error}") from error
+        raise BadResult(f"the function's result has {_shorten(raw)} in it: {error}") from error
 
 
 def _shorten(raw: msgspec.Raw) -> str:
-    text = bytes(raw).decode(errors="replace")
-    return text if len(text) <= 64 else text[:64] + "…"
+    """Return the beginning of a field, in one line."""
+    text = " ".join(bytes(raw)[:SHOWN_BYTES].decode(errors="replace").split())
+    return text if len(raw) <= SHOWN_BYTES else text + "…"

@@ -7,6 +7,7 @@ from typing import Any, Final
 from anyfc.errors import EntityTooLarge, FunctionComputeError, InternalServerError, InvalidArgument
 from anyfc.gateway.cors import cors_headers
 from anyfc.gateway.door import Door
+from anyfc.gateway.headers import ATTACHMENT
 from anyfc.gateway.problem import describe
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.web.message import Header, PeerLost, Reply, Request, Response, Rest
@@ -20,7 +21,7 @@ REFUSED: Final[Header] = (b"X-Fc-Error-Type", b"FCCommonError")
 class Guard:
     """One request, and the words for what goes wrong with it."""
 
-    __slots__ = ("_reply", "_request", "by_http", "door", "request_id")
+    __slots__ = ("_reply", "_request", "attachment", "by_http", "door", "request_id")
 
     def __init__(self, request: Request, reply: Reply, request_id: str) -> None:
         self._request = request
@@ -28,6 +29,7 @@ class Guard:
         self.request_id = request_id
         self.by_http = False  # it is an HTTP call, which has its own words
         self.door: Door | None = None
+        self.attachment = False  # browsers are to save whatever the answer is
 
     def explain(self, problem: FunctionComputeError) -> Response:
         """Put a problem into words."""
@@ -42,6 +44,7 @@ class Guard:
             *response.headers,
             REFUSED,
             *cors_headers(cors, self._request.fields.get(b"origin"), response.headers),
+            *((ATTACHMENT,) if self.attachment else ()),
         ]
         return response
 
@@ -73,7 +76,7 @@ class Guard:
     def explain_bug(self, error: Exception) -> Response:
         """Put into words, and into the log, what should not have happened."""
         log.error("request failed", exc_info=error, extra={"request_id": self.request_id})
-        return describe(InternalServerError(), self.request_id)
+        return self.explain(InternalServerError())
 
     def _broken_off(self, error: Exception) -> PeerLost:
         """Say that an answer has begun and will not end; its caller sees the connection end."""

@@ -11,27 +11,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from anyfc.errors import NotSupported
+from anyfc.errors import EntityTooLarge, FunctionComputeError, InvalidArgument, NotSupported
 from anyfc.gateway.call import Call
-from anyfc.gateway.cors import answer_preflight
-from anyfc.gateway.door import Door, check_method, host_name
-from anyfc.gateway.event import FAILED, build_event, read_result
+from anyfc.gateway.cors import answer_preflight, is_preflight
+from anyfc.gateway.door import Door, check_knock, check_method, host_name
+from anyfc.gateway.event import FAILED, BadResult, build_event, read_result
 from anyfc.gateway.guard import Guard
-from anyfc.gateway.headers import check_default_domain
+from anyfc.gateway.headers import ATTACHMENT, check_default_domain
 from anyfc.gateway.options import NO_ASYNC, is_async, read_log_type
 from anyfc.gateway.run import FunctionCall
 from anyfc.gateway.runnable import Runnables
 from anyfc.gateway.web import WebCall
 from anyfc.gateway.wsgi import build_http_call, read_answer
-from anyfc.identity.claims import Parts, needs_form, show
+from anyfc.identity.claims import FORM_BYTES, Parts, check_form, needs_form, show
 from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import EVERYBODY, Granted, authorise
 from anyfc.instance.lifecycle import Instance
 from anyfc.model.access import Jwt
-from anyfc.model.invocation import Invocation, Payload, Returned, read_whole
-from anyfc.model.report import Report
+from anyfc.model.invocation import (
+    Crashed,
+    Invocation,
+    Payload,
+    Raised,
+    Result,
+    Returned,
+    Stream,
+    read_whole,
+)
+from anyfc.model.report import Report, explain
+from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import ChannelClosed
-from anyfc.runtime.frame import BadFrame
+from anyfc.runtime.frame import INVOKE, WSGI, BadFrame
 from anyfc.web.message import Reply, Request, Response, Rest, Source
 from anyfc.web.outgoing import Outgoing
 from anyfc.web.spool import collect
@@ -65,13 +75,19 @@ class HttpCalls:
 
     def handle(self, request: Request, reply: Reply, door: Door, guard: Guard) -> Rest | None:
         """Answer one call. Raises what its caller is told, which `guard` puts into words."""
+        guard.attachment = self._strict and door.attachment
+        check_knock(door, request.peer)
         if door.https_only and not request.secure:
             return reply.send(self._redirect(request, guard.request_id))
-        if request.method == b"OPTIONS":
+        if is_preflight(request.method, request.fields):
             preflight = answer_preflight(door.cors, request.fields, door.methods)
             if preflight is not None:
                 preflight.head = b"X-Fc-Request-Id: %b\r\n" % guard.request_id.encode()
+                if guard.attachment:
+                    preflight.headers = [*preflight.headers, ATTACHMENT]
                 return reply.send(preflight)
+        else:
+            check_method(door, request.method.decode("latin-1"))
         return self._admit(request, reply, door, guard)
 
     def _redirect(self, request: Request, request_id: str) -> Response:
@@ -87,7 +103,6 @@ class HttpCalls:
 
     def _admit(self, request: Request, reply: Reply, door: Door, guard: Guard) -> Rest | None:
         """See whether a call may pass, and let it."""
-        check_method(door, request.method.decode("latin-1"))
         runnable = self._runnables.resolve(door.function, door.qualifier)
         if is_async(request.fields.get(b"x-fc-invocation-type")):
             raise NotSupported(NO_ASYNC)
@@ -100,12 +115,12 @@ class HttpCalls:
             door=door,
             runnable=runnable,
             want_log_tail=want_log_tail and runnable.concurrency == 1,
-            attachment=self._strict and door.attachment,
+            attachment=guard.attachment,
         )
         if runnable.custom and door.anonymous:
             return self._pass_through(call, request.body).begin()
         if isinstance(door.access, Jwt) and needs_form(door.access, request.headers):
-            return self._take_whole(call, None)
+            return self._take_form(call)
         granted = self._authorise(call)
         if not runnable.custom or granted.content_sha256:
             return self._take_whole(call, granted)
@@ -113,24 +128,41 @@ class HttpCalls:
             _show(call, granted, None)
         return self._pass_through(call, request.body).begin()
 
-    async def _take_whole(self, call: Call, granted: Granted | None) -> None:
-        """Let a call pass whose body must be whole first; without `granted` it is looked into."""
+    async def _take_whole(self, call: Call, granted: Granted) -> None:
+        """Let a call pass whose body must be whole first."""
         async with collect(call.request.body, self._spool_folder) as (body, digest):
-            form = None
-            if granted is None:
-                form = body if isinstance(body, bytes) else b"".join(body.pieces())
-                granted = self._authorise(call, form)
             if granted.content_sha256:
                 check_body(granted.content_sha256, digest)
-            # The function may have changed while the body arrived.
-            call.runnable = self._runnables.resolve(call.door.function, call.door.qualifier)
-            form = _show(call, granted, form)
-            if form is not None:
-                body = form
-            if call.runnable.custom:
-                await self._pass_through(call, Outgoing(body)).run()
-            else:
-                await self._run(call, body)
+            await self._go_on(call, granted, body, None)
+
+    async def _take_form(self, call: Call) -> None:
+        """Let a call pass whose body is a form that is looked into before it is let in."""
+        limit_bytes = min(FORM_BYTES, self._body_bytes)
+        try:
+            call.request.body.set_limit(limit_bytes)
+            async with collect(call.request.body, self._spool_folder) as (body, _):
+                form = body if isinstance(body, bytes) else b"".join(body.pieces())
+        except EntityTooLarge as error:
+            raise InvalidArgument(
+                f"the form is larger than {limit_bytes} bytes, and a token or claims are among its "
+                "fields here; send less"
+            ) from error
+        check_form(form)
+        await self._go_on(call, self._authorise(call, form), form, form)
+
+    async def _go_on(
+        self, call: Call, granted: Granted, body: bytes | Payload, form: bytes | None
+    ) -> None:
+        """Have a call answered that is let in and whole; `form`: its body, if it is looked into."""
+        # The function may have changed while the body arrived.
+        call.runnable = self._runnables.resolve(call.door.function, call.door.qualifier)
+        form = _show(call, granted, form)
+        if form is not None:
+            body = form
+        if call.runnable.custom:
+            await self._pass_through(call, Outgoing(body)).run()
+        else:
+            await self._run(call, body)
 
     def _authorise(self, call: Call, form: bytes | None = None) -> Granted:
         request = call.request
@@ -182,24 +214,70 @@ class HttpCalls:
 class HandlerCall(FunctionCall):
     """An HTTP call that a handler answers; it is always waited for."""
 
-    __slots__ = ("_call", "_invocation")
+    __slots__ = ("_call", "_invocation", "_problem", "_response")
 
     def __init__(self, call: Call, invocation: Invocation) -> None:
         super().__init__(call.reply, call.guard, call.runnable)
         self._call = call
         self._invocation = invocation
+        self._response: Response | None = None
+        self._problem: FunctionComputeError | None = None  # why it cannot be sent
 
     async def _work(self, instance: Instance) -> Report:
-        return await instance.run(self._invocation)
+        invocation = self._invocation
+        running = instance.begin(invocation.request_id, want_log_tail=invocation.want_log_tail)
+        builtin = instance.builtin
+        result = await running.watch(self._ask(builtin))
+        return running.end(result, peak_memory_mib=builtin.peak_memory_mib())
 
-    async def _answer(self, report: Report) -> None:
-        """Raises BadResponse, and what default domains do not serve."""
+    async def _ask(self, builtin: Builtin) -> Result:
+        """Have the handler called, and read what it returns: what is wrong there is its failure.
+
+        What the bootstrap does not send (BadFrame) comes of user code in its place.
+        """
+        invocation = self._invocation
+        result = await builtin.ask(
+            INVOKE if invocation.http is None else WSGI,
+            invocation.request_id,
+            invocation.payload,
+            timeout_s=self._runnable.timeout_s,
+            http=invocation.http,
+        )
+        if not isinstance(result, Returned):
+            return result
+        try:
+            self._response = await self._read(result.body)
+        except ChannelClosed:  # the instance ended in the middle of a large result
+            return Crashed(status=None)
+        except (BadResult, BadFrame) as error:
+            return Raised(body=explain(str(error)))
+        except FunctionComputeError as problem:
+            self._problem = problem
+            return Raised(body=explain(problem.message))
+        return result
+
+    async def _read(self, body: bytes | Stream) -> Response:
+        """Return the response that a handler's result stands for.
+
+        Raises BadResult, BadFrame, ChannelClosed, BadResponse, and what default domains do not
+        serve.
+        """
         call = self._call
-        wsgi = self._invocation.http is not None
-        response = await (_read_wsgi if wsgi else _read_event)(report)
+        if self._invocation.http is None:
+            response = await _read_event(body)
+        else:
+            response = await _read_wsgi(body, call.request.method)
         if call.attachment:
             check_default_domain(response.status, response.headers)
-        await self._reply.send(call.complete(response, report))
+        return response
+
+    async def _answer(self, report: Report) -> None:
+        """Send the response; a failure's details stay inside. Source: runtime.md 12.3."""
+        if self._problem is not None:
+            response = self._guard.explain(self._problem)
+        else:
+            response = self._call.complete(self._response or _failure(), report)
+        await self._reply.send(response)
 
 
 def _show(call: Call, granted: Granted, form: bytes | None) -> bytes | None:
@@ -212,28 +290,13 @@ def _show(call: Call, granted: Granted, form: bytes | None) -> bytes | None:
     return parts.form
 
 
-async def _read_event(report: Report) -> Response:
-    """Return the response that a handler's result stands for; a failure's details stay inside.
-
-    Raises BadResponse.
-    """
-    if not isinstance(report.result, Returned):
-        return _failure()
-    try:
-        body = await read_whole(report.result.body)
-    except ChannelClosed:  # the instance ended in the middle of a large result
-        return _failure()
-    result = read_result(body)
+async def _read_event(body: bytes | Stream) -> Response:
+    result = read_result(await read_whole(body))
     return Response(status=result.status, headers=result.headers, body=result.body)
 
 
-async def _read_wsgi(report: Report) -> Response:
-    if not isinstance(report.result, Returned):
-        return _failure()
-    try:
-        return await read_answer(report.result.body)
-    except (BadFrame, ChannelClosed):  # user code has taken the bootstrap's place, or ended it
-        return _failure()
+async def _read_wsgi(body: bytes | Stream, method: bytes) -> Response:
+    return await read_answer(body, head_only=method == b"HEAD")
 
 
 def _failure() -> Response:

@@ -13,9 +13,10 @@ from anyfc.gateway.address import decode_segment
 from anyfc.identity.fc import SCHEME, verify_fc
 from anyfc.identity.key import Caller
 from anyfc.identity.signature import KeySource, verify
+from anyfc.model.address import OLDER_VERSIONS
 from anyfc.web.message import Request
 
-VERSIONS = (b"/2016-08-15/", b"/2021-04-06/")
+VERSIONS = tuple(f"/{version}/".encode() for version in OLDER_VERSIONS)
 INVOCATION = re.compile(rb"/[0-9-]+/services/([^/]+)/functions/([^/]+)/invocations")
 
 

@@ -43,14 +43,7 @@ new_request_id = RequestIds().new
 
 
 def describe(problem: FunctionComputeError, request_id: str) -> Response:
-    """Put a service error into words, in both spellings that clients read."""
-    content = {
-        "Code": problem.code,
-        "Message": problem.message,
-        "RequestId": request_id,
-        "ErrorCode": problem.code,
-        "ErrorMessage": problem.message,
-    }
+    """Put a service error into words."""
     headers = [
         (b"Content-Type", b"application/json"),
         (b"X-Fc-Request-Id", request_id.encode()),
@@ -60,5 +53,5 @@ def describe(problem: FunctionComputeError, request_id: str) -> Response:
     return Response(
         status=problem.status,
         headers=headers,
-        body=msgspec.json.encode(content),
+        body=msgspec.json.encode(problem.describe(request_id)),
     )

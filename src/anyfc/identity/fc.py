@@ -153,10 +153,10 @@ def _without_query(path: bytes, query: bytes) -> list[bytes]:
 def _with_query(path: bytes, query: bytes) -> list[bytes]:
     """Path and query as clients sign them: sorted, or in the order of the address.
 
-    The client that keeps the order decodes the query before it takes it apart.
+    The client that keeps the order decodes the query before it takes it apart, so an encoded `&`
+    is one like any other to it, and its signature does not tell `x=1%26y=2` from `x=1&y=2`.
     """
-    parts = _parts(query)
-    readings = [sorted(parts), parts, unquote_to_bytes(query.replace(b"+", b" ")).split(b"&")]
+    readings = [sorted(_parts(query)), unquote_to_bytes(query.replace(b"+", b" ")).split(b"&")]
     return list(dict.fromkeys([path + b"\n" + b"\n".join(reading) for reading in readings]))
 
 

@@ -166,7 +166,7 @@ def ensure_pair(data_dir: Path) -> Pair:
     pair = read_pair(data_dir)
     if pair:
         return pair
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     pair = Pair(
         access_key_id=ID_PREFIX + _random_text(20),
         access_key_secret=_random_text(40),

@@ -5,6 +5,7 @@ How a token is checked follows from the key, never from what the token says abou
 Source: RFC 7515, 7517 to 7519 and 8725; Function Compute, "Configure JWT authentication".
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ ALGORITHMS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("oct", ""): ("HS256", "HS384", "HS512"),
 }
 
+_PUBLIC_PARTS = ("n", "e", "x", "y", "k")
+_BASE64 = re.compile(r"[A-Za-z0-9_+/-]*={0,2}")
 _PRIVATE_PARTS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth"))
 _PARSER = jwt.PyJWS()
 
@@ -64,13 +67,16 @@ def verify_token(access: Jwt, token: bytes, *, now: float) -> dict[str, Any]:
     raise _invalid()
 
 
-def check_keys(keys: Sequence[Mapping[str, Any]]) -> None:
-    """Find out, when they are configured, whether all keys can be used. Raises InvalidArgument."""
+def check_keys(keys: Sequence[Mapping[str, Any]], field: str) -> None:
+    """Find out, when they are configured, whether all keys can be used.
+
+    `field` is what the settings call them. Raises InvalidArgument.
+    """
     for number, key in enumerate(keys):
         try:
             read_key(key)
         except InvalidArgument as problem:
-            raise InvalidArgument(f"jwks.keys[{number}]: {problem}") from problem
+            raise InvalidArgument(f"{field}[{number}]: {problem}") from problem
 
 
 def read_key(jwk: Mapping[str, Any]) -> VerifyingKey:
@@ -82,17 +88,26 @@ def read_key(jwk: Mapping[str, Any]) -> VerifyingKey:
     if not all(isinstance(text, str) for text in (kind, curve, wanted, kid)):
         raise InvalidArgument("kty, crv, alg and kid must be texts")
     if jwk.get("use", "sig") != "sig":
-        raise InvalidArgument("use must be 'sig'")
+        raise InvalidArgument("a key for another use than 'sig' verifies no token; leave it out")
     fitting = ALGORITHMS.get((kind, curve if kind in ("EC", "OKP") else ""), ())
     if wanted:
         fitting = tuple(name for name in fitting if name == wanted)
     if not fitting:
-        raise InvalidArgument(f"no algorithm for kty '{kind}', crv '{curve}' and alg '{wanted}'")
+        raise InvalidArgument(
+            f"no algorithm for kty '{kind[:20]}', crv '{curve[:20]}' and alg '{wanted[:20]}'"
+        )
+    for name in _PUBLIC_PARTS:
+        value = jwk.get(name, "")
+        # The library would leave out what does not belong there, and verify with another key.
+        if not isinstance(value, str) or not _BASE64.fullmatch(value):
+            raise InvalidArgument(f"{name} must be text in base64url")
     public = {
         name: value for name, value in jwk.items() if kind == "oct" or name not in _PRIVATE_PARTS
     }
     try:
         algorithms = {name: _prepare(jwt.PyJWK(public, name)) for name in fitting}
+    except KeyError as error:
+        raise InvalidArgument(f"{error.args[0]} is missing") from error
     except (jwt.PyJWTError, UnsupportedAlgorithm, ArithmeticError, LookupError, TypeError,
             ValueError) as error:  # fmt: skip
         raise InvalidArgument(f"the key cannot be read ({error})") from error

@@ -7,9 +7,7 @@ Basic); runtime.md 15.4, api.md 4.3 and 9.4. Which failure has which status (401
 import base64
 import binascii
 import hmac
-import posixpath
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import unquote_to_bytes
@@ -22,7 +20,10 @@ from anyfc.identity.signature import Headers, KeySource, verify_call
 from anyfc.identity.token import verify_token
 from anyfc.model.access import Access, Anonymous, Basic, Bearer, Jwt, Signed
 
-_PARAMETERS = re.compile(rb";[^/]*")
+# What servers do not all read in the same way, in a path that has been decoded once: doubled
+# slashes, `.` and `..`, `\`, parameters (`;…`), what is encoded twice or wrongly, what ends a
+# path, and control characters.
+_AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|\Z)|[\\;%?#\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,39 +108,34 @@ def _check_token(access: Jwt, parts: Parts, base_path: bytes, now: float) -> Gra
 def needs_token(access: Jwt, path: bytes) -> bool:
     """Tell whether a path, as sent, needs a token.
 
-    The function may read a path in more ways than one. It needs a token if it does so in any.
+    One that the function may read in more ways than one does, whatever paths are listed.
     """
-    if path and not path.startswith(b"/"):
-        return True  # an address of its own, `http://…`: what its path is, the function decides
-    readings = _readings(path)
-    if access.guarded:
-        return any(_matches(access.guarded, reading) for reading in readings)
-    return not all(_matches(access.public, reading) for reading in readings)
+    plain = _read_plain(path) if access.guarded or access.public else None
+    if plain is None:
+        return True
+    if not access.guarded:
+        return not any(_matches(pattern, plain) for pattern in access.public)
+    # Most frameworks take paths that differ like this for the same, and a token is the safe side.
+    bare = plain.casefold().rstrip("/")
+    guarded = [pattern.casefold() for pattern in access.guarded]
+    return any(_matches(pattern, bare) or _matches(pattern, bare + "/") for pattern in guarded)
 
 
-def _matches(patterns: Sequence[str], path: bytes) -> bool:
-    for pattern in patterns:
-        wanted = pattern.encode()
-        if path == wanted or (wanted.endswith(b"*") and path.startswith(wanted[:-1])):
-            return True
-    return False
+def _matches(pattern: str, path: str) -> bool:
+    return path == pattern or (pattern.endswith("*") and path.startswith(pattern[:-1]))
 
 
-def _readings(path: bytes) -> tuple[bytes, bytes]:
-    """A path decoded, and the same resolved as by the most zealous of servers.
-
-    That one decodes again and again, takes `\\` for `/`, drops parameters
-    of segments (`;…`) and resolves `.`, `..` and doubled slashes.
-    """
-    decoded = unquote_to_bytes(path) or b"/"
-    bare = decoded
-    for _ in range(4):  # bounded: each round over a long path costs time
-        bare = unquote_to_bytes(bare)
-    bare = _PARAMETERS.sub(b"", bare.replace(b"\\", b"/"))
-    resolved = posixpath.normpath(b"/" + bare.lstrip(b"/"))
-    if bare.endswith((b"/", b"/.", b"/..")) and resolved != b"/":
-        resolved += b"/"
-    return decoded, resolved
+def _read_plain(path: bytes) -> str | None:
+    """Return a path decoded, or None if servers could read it in several ways."""
+    try:
+        decoded = unquote_to_bytes(path).decode() or "/"
+    except UnicodeDecodeError:
+        return None
+    # An encoded slash is one to some servers. What does not begin with one is an address of its
+    # own, `http://…`, or nothing that has a path.
+    if b"%2f" in path.lower() or not decoded.startswith("/") or _AMBIGUOUS.search(decoded):
+        return None
+    return decoded
 
 
 def _check_bearer(access: Bearer, headers: Headers) -> Granted:

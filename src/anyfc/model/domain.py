@@ -4,16 +4,22 @@ Source: "Configure custom domain names", "Configure rewrite policies"; runtime.m
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import re2
 
 from anyfc.model.access import Access, Anonymous, Cors
 from anyfc.model.version import LATEST
+
+# What cannot stand in the target of a request as it is.
+UNSENDABLE = re.compile(r"[^\x21-\x7e]+|#")
+# What stays in a regular expression, an escape or a class; or a character that cannot be sent.
+REGEX_PIECE = re.compile(r"(\\[!\"$-~]|\[\^?\]?(?:\\.|[^\]\\])*\])|\\?([^\x21-\x7e]|#)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,50 @@ class CustomDomain:
         return self.name.lower()
 
 
+def percent_encode(text: str) -> str:
+    """Encode what clients encode when they send a path: all but printable ASCII, and `#`."""
+    return UNSENDABLE.sub(lambda found: quote(found[0], safe=""), text)
+
+
+def as_requested(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """Return routes with paths and rules as requests have them: percent-encoded."""
+    return tuple(
+        replace(
+            route,
+            path=percent_encode(route.path),
+            rewrite=Rewrite(
+                equal=_encode_rules(route.rewrite.equal, percent_encode),
+                wildcard=_encode_rules(route.rewrite.wildcard, percent_encode),
+                regex=_encode_rules(route.rewrite.regex, _encode_regex),
+            ),
+        )
+        for route in routes
+    )
+
+
+def _encode_rules(rules: Sequence[Rule], encode: Callable[[str], str]) -> tuple[Rule, ...]:
+    return tuple(Rule(encode(rule.match), percent_encode(rule.replacement)) for rule in rules)
+
+
+def _encode_regex(regex: str) -> str:
+    """Encode the characters of a regular expression, but for those in classes (`[…]`)."""
+
+    def encode(piece: re.Match[str]) -> str:
+        return piece[1] or f"(?:{percent_encode(piece[2])})"
+
+    encoded = REGEX_PIECE.sub(encode, regex)
+    try:
+        compile_regex(encoded)
+    except ValueError:  # such as the name of a group, which is not matched with anything
+        return regex
+    return encoded
+
+
 def choose_route(routes: Sequence[Route], path: str) -> Route | None:
-    """Return the route of a path: an exact one, else the one with the longest prefix."""
+    """Return the route of a path: an exact one, else the one with the longest prefix.
+
+    The routes are `as_requested`.
+    """
     best: Route | None = None
     for route in routes:
         if route.path == path:
@@ -100,7 +148,10 @@ def choose_route(routes: Sequence[Route], path: str) -> Route | None:
 
 
 def rewrite(rules: Rewrite, target: str) -> str:
-    """Return path and query as the function is to see them. A replaced query replaces the old."""
+    """Return path and query as the function is to see them. A replaced query replaces the old.
+
+    The rules are `as_requested`.
+    """
     path, mark, query = target.partition("?")
     for rule in rules.equal:
         if rule.match == path:
@@ -146,7 +197,7 @@ def _fill(replacement: str, found: Any) -> str:
         number = int(reference[1])
         return (found[number] or "") if number <= found.re.groups else ""
 
-    return re.sub(r"\$(\d)", captured, replacement)
+    return re.sub(r"\$([0-9]+)", captured, replacement)
 
 
 def _with_query(target: str, query: str) -> str:

@@ -18,7 +18,7 @@ class HttpSettings:
     methods: tuple[str, ...]
     access: Access
     cors: Cors | None = None
-    closed: bool = False  # `disableURLInternet`: the address refuses, custom domains work on
+    closed: bool = False  # `disableURLInternet`: it is reached from inside and by custom domains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

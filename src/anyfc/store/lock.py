@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ def lock_data_dir(path: Path) -> Iterator[None]:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(path, path.stat())
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot hold the data: {error.strerror}") from error
@@ -32,3 +34,21 @@ def lock_data_dir(path: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    """Refuse a data directory that others may change: what is in it runs, and opens the server.
+
+    root may serve the directory of another user, who could give it any other content as well.
+    """
+    user = os.geteuid()
+    if user not in (0, found.st_uid):
+        raise StoreUnavailable(
+            f"{path} belongs to user {found.st_uid} and not to {user}, who serves it; choose "
+            f"another data directory, or have root run: chown -R {user} {path}"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StoreUnavailable(
+            f"other users can write to {path}, and so could replace keys and code; "
+            f"run: chmod go-w {path}"
+        )

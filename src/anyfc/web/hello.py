@@ -5,13 +5,16 @@ versions: those have been agreed on when it is called.
 """
 
 import asyncio
+import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from anyfc.web.message import KIB
 from anyfc.web.tls import Certificates
+
+log = logging.getLogger("anyfc")
 
 RECORD_HEAD_BYTES = 5
 RECORD_BYTES = 16 * KIB
@@ -113,37 +116,35 @@ class Greeter:
         self._greeted: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def listen(self, host: str, port: int) -> AsyncIterator[list[socket.socket]]:
-        """Take connections while open. Raises OSError if the address cannot be taken."""
-        addresses = await self._loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        with ExitStack() as stack:
-            sockets: list[socket.socket] = []
-            for family, _, _, _, address in dict.fromkeys(addresses):
-                if not port and sockets:
-                    address = (address[0], sockets[0].getsockname()[1], *address[2:])
-                listener = socket.create_server(address, family=family, backlog=BACKLOG)
-                sockets.append(stack.enter_context(listener))
-                listener.setblocking(False)
+    async def listen(self, listeners: Sequence[socket.socket]) -> AsyncIterator[None]:
+        """Take connections while open; leaving closes the listeners."""
+        try:
             async with asyncio.TaskGroup() as group:
                 accepting = [
                     group.create_task(self._accept(listener, group), name="accept TLS")
-                    for listener in sockets
+                    for listener in listeners
                 ]
                 try:
-                    yield sockets
+                    yield
                 finally:
                     for task in (*accepting, *self._greeted):
                         task.cancel()
+        finally:
+            for listener in listeners:
+                listener.close()
 
     async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        failing = False
         while True:
             try:
                 accepted, _ = await self._loop.sock_accept(listener)
-            except OSError:
+            except OSError as error:
+                if not failing:
+                    log.error("https takes no more connections", extra={"why": str(error)})
+                failing = True
                 await asyncio.sleep(FULL_PAUSE_S)
                 continue
+            failing = False
             if len(self._greeted) >= self._at_once:
                 accepted.close()
                 continue

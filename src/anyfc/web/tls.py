@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,9 +26,29 @@ OPENSSL_PIECES = (
     ("AES_128", "AES128"),
     ("AES_256", "AES256"),
     ("3DES_EDE_CBC_SHA", "DES_CBC3_SHA"),
+    ("CAMELLIA_128", "CAMELLIA128"),
+    ("CAMELLIA_256", "CAMELLIA256"),
     ("POLY1305_SHA256", "POLY1305"),
     ("CBC_SHA", "SHA"),
+    ("CCM_8", "CCM8"),
 )
+# OpenSSL's, of what can be served with a certificate; among them three of TLS 1.3.
+SERVABLE = "ALL:!aNULL:!PSK:!SRP:@SECLEVEL=0"
+OF_TLS_1_3 = frozenset(
+    (
+        "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256",
+        "TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256",
+    )
+)  # fmt: skip
+# The cloud takes them, and its examples name them, but OpenSSL has them no more.
+RETIRED = frozenset(
+    (
+        "TLS_RSA_WITH_RC4_128_SHA", "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_RC4_128_SHA", "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+        "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    )
+)  # fmt: skip
+HANDSHAKE_TURNS = 4
 SELF_SIGNED_DAYS = 3650
 
 
@@ -44,7 +65,7 @@ class Certificates:
 
     def __init__(self, self_signed_name: str = "localhost") -> None:
         certificate, private_key = make_self_signed(self_signed_name)
-        self._fallback = _make_context(certificate, private_key, "TLSv1.2", "", ())
+        self._fallback = make_context(certificate, private_key)
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     def put(
@@ -61,7 +82,7 @@ class Certificates:
         `certificate` and `private_key` are PEM texts. Connections that are open keep what they
         have. Raises CertificateUnusable.
         """
-        self._contexts[name.lower()] = _make_context(
+        self._contexts[name.lower()] = make_context(
             certificate, private_key, min_version, max_version, cipher_suites
         )
 
@@ -101,29 +122,56 @@ def make_self_signed(name: str, now: datetime | None = None) -> tuple[str, str]:
     return certificate.public_bytes(pem).decode(), private_key.decode()
 
 
-def _make_context(
+def make_context(
     certificate: str,
     private_key: str,
-    min_version: str,
-    max_version: str,
-    cipher_suites: Sequence[str],
+    min_version: str = "TLSv1.2",
+    max_version: str = "",
+    cipher_suites: Sequence[str] = (),
 ) -> ssl.SSLContext:
+    """Return what a server begins TLS with; see `Certificates.put`. Raises CertificateUnusable."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     try:
         _load(context, certificate, private_key)
         _set_versions(context, min_version, max_version)
-        _set_ciphers(context, cipher_suites)
+        _set_ciphers(context, cipher_suites, max_version)
     except KeyError as error:
         raise CertificateUnusable(f"TLS version {error} is not known") from error
     except (ssl.SSLError, ValueError) as error:
-        raise CertificateUnusable(str(error)) from error
+        raise CertificateUnusable(_why(error)) from error
     return context
+
+
+def try_handshake(server: ssl.SSLContext) -> None:
+    """See whether a client that takes whatever there is can be served.
+
+    Raises CertificateUnusable.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    _set_versions(client, "TLSv1.0", "")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True))
+    for side in sides * HANDSHAKE_TURNS:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as error:
+            raise CertificateUnusable(f"no client can be served: {_why(error)}") from error
+
+
+def _why(error: ssl.SSLError | ValueError) -> str:
+    reason = getattr(error, "reason", None)
+    return reason.replace("_", " ").lower() if isinstance(reason, str) else str(error)
 
 
 def _load(context: ssl.SSLContext, certificate: str, private_key: str) -> None:
     # Only this user can read it, and it is gone before anybody is served.
-    with tempfile.NamedTemporaryFile("w", prefix="anyfc-", suffix=".pem") as file:
+    with tempfile.NamedTemporaryFile("w", prefix="anyfc-", suffix=".pem", encoding="utf-8") as file:
         file.write(f"{certificate}\n{private_key}\n")
         file.flush()
         # Without a password at hand a key that needs one would be asked for on the terminal.
@@ -142,17 +190,32 @@ def _set_versions(context: ssl.SSLContext, min_version: str, max_version: str) -
                 raise ValueError(f"no TLS version is between {min_version} and {max_version}")
 
 
-def _set_ciphers(context: ssl.SSLContext, cipher_suites: Sequence[str]) -> None:
+def _set_ciphers(context: ssl.SSLContext, cipher_suites: Sequence[str], max_version: str) -> None:
     """Allow these suites, by the standard's names or OpenSSL's; those of TLS 1.3 always are."""
-    names = [to_openssl(suite) for suite in cipher_suites]
-    older = [name for name in names if not name.startswith("TLS_")]
-    if names and not older:
+    older = [to_openssl(suite) for suite in cipher_suites if suite not in OF_TLS_1_3 | RETIRED]
+    if cipher_suites and not older:
+        if max_version and VERSIONS[max_version] < ssl.TLSVersion.TLSv1_3:
+            raise ValueError(f"none of the cipher suites can be served with {max_version} or less")
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return
     if context.minimum_version < ssl.TLSVersion.TLSv1_2:
         older = [*(older or ["DEFAULT"]), "@SECLEVEL=0"]  # their signatures need it
     if older:
         context.set_ciphers(":".join(older))
+
+
+def check_suites(cipher_suites: Sequence[str]) -> None:
+    """Refuse names of cipher suites that nobody knows. Raises CertificateUnusable."""
+    for suite in cipher_suites:
+        if suite not in OF_TLS_1_3 | RETIRED and to_openssl(suite) not in _servable_suites():
+            raise CertificateUnusable(f"the cipher suite {suite} is not known")
+
+
+@cache
+def _servable_suites() -> frozenset[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers(SERVABLE)
+    return frozenset(suite["name"] for suite in context.get_ciphers())
 
 
 def to_openssl(suite: str) -> str:

@@ -19,7 +19,7 @@ from anyfc.model.access import (
     User,
 )
 
-KEY = {"kty": "RSA", "e": "AQAB", "n": "x", "alg": "RS256", "use": "sig", "kid": "k1"}
+KEY = {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "use": "sig", "kid": "k1", "more": ["y"]}
 LOOKUP = "header:Authorization:Bearer,cookie:AuthCookie, query:token,form:token"
 JWT = {"jwks": {"keys": [KEY]}, "tokenLookup": LOOKUP}
 TOKEN = "0123456789abcdefABCDEF+/=-~.0123"
@@ -73,7 +73,7 @@ def test_places_and_claims_may_be_lists_of_objects():
     access = read(
         "jwt",
         {
-            "jwks": {"keys": [{"Kty": "oct", "K": "x"}]},
+            "jwks": {"keys": [{"Kty": "oct", "K": "c2VjcmV0"}]},
             "tokenLookup": [
                 {"readPosition": "Header", "parameterName": "A", "prefix": "B "},
                 "query:t",
@@ -89,7 +89,7 @@ def test_places_and_claims_may_be_lists_of_objects():
         },
     )
     assert access == Jwt(
-        keys=({"kty": "oct", "k": "x"},),
+        keys=({"kty": "oct", "k": "c2VjcmV0"},),
         lookups=(
             Lookup(position="header", name="A", prefix="B "),
             Lookup(position="query", name="t"),
@@ -105,7 +105,11 @@ def test_places_and_claims_may_be_lists_of_objects():
         ({"jwks": None}, "c.jwks: required"),
         ({"jwks": {"keys": []}}, "c.jwks.keys: at least one"),
         ({"jwks": {"keys": [{"n": "1"}]}}, r"c.jwks.keys\[0\].kty: required"),
-        ({"jwks": {"keys": ["k"]}}, r"c.jwks.keys\[0\]: 'k' is not an object"),
+        ({"jwks": {"keys": ["k"]}}, r"c.jwks.keys\[0\]: the value is not an object"),
+        ({"jwks": {"keys": [KEY, {"kty": "RSA"}]}}, r"c.jwks.keys\[1\]: the key cannot be read"),
+        ({"jwks": {"keys": [{**KEY, "use": "enc"}]}}, r"c.jwks.keys\[0\]: a key for another use"),
+        ({"jwks": {"keys": [{"kty": "oct", "k": ""}]}}, r"c.jwks.keys\[0\]: the key cannot be"),
+        ({"jwks": {"keys": [{**KEY, "alg": "RS256"}]}}, r"c.jwks.keys\[0\]: no algorithm for"),
         ({"tokenLookup": None}, "c.tokenLookup: required"),
         ({"tokenLookup": ""}, "c.tokenLookup: at least one"),
         ({"tokenLookup": "body:token"}, r"tokenLookup\[0\].readPosition: 'body' is not one of"),
@@ -162,7 +166,7 @@ def user(name="administrator", password=PASSWORD):
         ([user(f"administrator{n}") for n in range(21)], "21 items; at most 20"),
         ([user("short")], "has 5 characters; allowed are 12 to 128"),
         ([user("with:a:colon:in:it")], "must not contain :"),
-        ([user(), user()], "'administrator' is there more than once"),
+        ([user(), user()], r"c.users\[1\].username: another user has this name"),
         ([user(password="Short-1!")], "is not text of 12 to 128 characters"),
         ([user(password="correct-horse-1!")], "needs a capital"),
         ([user(password="CORRECT-HORSE-1!")], "a small letter"),
@@ -175,10 +179,37 @@ def test_users_outside_their_limits_are_refused(users, message):
         read("basic", {"users": users})
 
 
-def test_a_password_is_never_in_a_refusal():
+SECRET = "correct-horse-1!"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("basic", {"users": [user(password=SECRET)]}),
+        ("basic", {"users": [user(SECRET + ":")]}),
+        ("basic", {"users": [user(SECRET), user(SECRET)]}),
+        ("basic", {"users": [SECRET]}),
+        ("basic", {"users": SECRET}),
+        ("bearer", {"tokens": [{"token": SECRET * 2}]}),
+        ("bearer", {"tokens": [{"token": SECRET}]}),
+        ("bearer", {"tokens": [{"token": [SECRET]}]}),
+        ("bearer", {"tokens": [{"token": TOKEN, "name": [SECRET]}]}),
+        ("bearer", {"tokens": [SECRET]}),
+        ("bearer", {"tokens": {"token": SECRET}}),
+        ("jwt", {**JWT, "jwks": SECRET}),
+        ("jwt", {**JWT, "jwks": {"keys": SECRET}}),
+        ("jwt", {**JWT, "jwks": {"keys": [SECRET]}}),
+        ("jwt", {**JWT, "jwks": {"keys": [{"kty": [SECRET]}]}}),
+        ("jwt", {**JWT, "jwks": {"keys": [{"kty": "oct", "k": [SECRET]}]}}),
+        *((kind, SECRET) for kind in ("basic", "bearer", "jwt")),
+        *((kind, [SECRET]) for kind in ("basic", "bearer", "jwt")),
+        *((kind, f'["{SECRET}"]') for kind in ("basic", "bearer", "jwt")),
+    ],
+)
+def test_a_secret_is_never_in_a_refusal(kind, settings):
     with pytest.raises(InvalidArgument) as refusal:
-        read("basic", {"users": [user(password="correct-horse-1!")]})
-    assert "correct-horse" not in refusal.value.message
+        read(kind, settings)
+    assert "correct" not in refusal.value.message
 
 
 @pytest.mark.parametrize("kind", ["jwt", "bearer", "basic"])
@@ -226,6 +257,11 @@ def test_cross_origin_settings_are_read_and_shown():
         ({"allowOrigins": ["*"], "allowCredentials": True}, "exclude each other"),
         ({"allowOrigins": ["a"] * 101}, "101 items; at most 100"),
         ({"allowOrigins": ["a" * 257]}, "has 257 characters"),
+        ({"allowOrigins": ["https://a.com*"]}, "an origin such as https://www.example.com"),
+        ({"allowOrigins": ["https://a.com/"]}, "an origin such as https://www.example.com"),
+        ({"allowOrigins": ["a.com"]}, "an origin such as https://www.example.com"),
+        ({"allowHeaders": ["a: b"]}, "is not the name of a header"),
+        ({"exposeHeaders": ["a\r\nb"]}, "is not the name of a header"),
         ({"allowMethods": ["OPTIONS"]}, "'OPTIONS' is not one of"),
         ({"allowHeaders": ["a"] * 51}, "51 items; at most 50"),
         ({"exposeHeaders": ["a"] * 51}, "51 items; at most 50"),

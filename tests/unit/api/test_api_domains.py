@@ -1,13 +1,14 @@
 """Custom domains through the control API, on a real store."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from alibabacloud_fc20230330 import models
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from anyfc.model.access import Anonymous, Basic, Cors, Signed, User
@@ -34,9 +35,9 @@ USERS = '{"users":[{"username":"administrator","password":"Correct-Horse-1!"}]}'
 TLS = {"minVersion": "TLSv1.2", "cipherSuites": ["TLS_AES_128_GCM_SHA256"]}
 
 
-def make_pair():
+def make_pair(key=None):
     """A certificate for a minute, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.com")])
     now = datetime.now(UTC)
     certificate = (
@@ -59,6 +60,11 @@ def make_pair():
 
 CERTIFICATE, KEY = make_pair()
 CERT = {"certName": "c", "certificate": CERTIFICATE, "privateKey": KEY}
+WEAK = dict(
+    zip(
+        ("certificate", "privateKey"), make_pair(rsa.generate_private_key(65537, 1024)), strict=True
+    )
+)
 
 
 def create(api, name="www.example.com", **fields):
@@ -137,7 +143,10 @@ def test_everything_is_returned_as_it_was_sent_but_for_the_key(api):
     assert KEY not in repr(domain)
 
 
-@pytest.mark.parametrize("name", ["localhost", "*.example.com", "a_b.example.com", "WWW.Example"])
+@pytest.mark.parametrize(
+    "name",
+    ["shop.localhost", "*.localhost", "*.example.com", "a_b.example.com", "WWW.Example", "1.a.com"],
+)
 def test_a_host_name_is_a_name(api, name):
     assert create(api, name).status_code == 200
     assert get(api, name.replace("*", "%2A"))["domainName"] == name
@@ -152,6 +161,16 @@ def test_a_host_name_is_a_name(api, name):
         ({"domainName": "*"}, "domainName: '*' is not a host name"),
         ({"domainName": "a..b"}, "domainName: 'a..b' is not a host name"),
         ({"domainName": "a." * 150 + "a"}, "domainName: 'a.a."),
+        ({"domainName": "[::1]"}, "domainName: '[::1]' is not a host name"),
+        ({"domainName": "127.0.0.1"}, "domainName: '127.0.0.1' is an IP address"),
+        ({"domainName": "*.0.0.1"}, "domainName: '*.0.0.1' is an IP address"),
+        ({"domainName": "localhost"}, "domainName: 'localhost' has one label only"),
+        ({"domainName": "fcapp.localhost"}, "domainName: 'fcapp.localhost': the names below"),
+        (
+            {"domainName": "f-abc.cn-hangzhou.FCapp.localhost"},
+            "domainName: 'f-abc.cn-hangzhou.FCapp.localhost': the names below fcapp.localhost are",
+        ),
+        ({"domainName": "*.fcapp.localhost"}, "domainName: '*.fcapp.localhost': the names below"),
         ({"protocol": "FTP"}, "protocol: 'FTP' is not one of HTTP, HTTPS, HTTP,HTTPS"),
         ({"protocol": "HTTPS"}, "certConfig: required with protocol HTTPS"),
         ({"protocol": "HTTP,HTTPS"}, "certConfig: required with protocol HTTP,HTTPS"),
@@ -168,6 +187,29 @@ def test_a_host_name_is_a_name(api, name):
         (
             {"certConfig": {**CERT, "privateKey": make_pair()[1]}},
             "certConfig: privateKey is not the key of the",
+        ),
+        (
+            {"certConfig": {**CERT, "certificate": CERTIFICATE + KEY}},
+            "certConfig.certificate: contains a private key",
+        ),
+        (
+            {
+                "certConfig": {
+                    **CERT,
+                    "certificate": f"-----BEGIN RSA PRIVATE KEY-----{CERTIFICATE}",
+                }
+            },
+            "certConfig.certificate: contains a private key",
+        ),
+        ({"certConfig": {**CERT, **WEAK}}, "certConfig: cannot be served: ee key too small"),
+        (
+            {"tlsConfig": {**TLS, "cipherSuites": ["TLS_NONSENSE"]}},
+            "tlsConfig: cannot be served: the cipher suite TLS_NONSENSE is not known",
+        ),
+        (
+            {"certConfig": CERT, "tlsConfig": {**TLS, "maxVersion": "TLSv1.2"}},
+            "certConfig with tlsConfig: cannot be served: none of the cipher suites can be served "
+            "with TLSv1.2 or less",
         ),
         ({"tlsConfig": {"minVersion": "TLSv1.2"}}, "tlsConfig.cipherSuites: required"),
         ({"tlsConfig": {**TLS, "minVersion": "SSLv3"}}, "tlsConfig.minVersion: 'SSLv3' is not"),
@@ -188,6 +230,43 @@ def test_a_domain_that_makes_no_sense_is_refused(api, fields, message):
     assert api.send("GET", DOMAINS).json() == {"customDomains": []}
 
 
+ONLY_RSA = {
+    "minVersion": "TLSv1.2",
+    "maxVersion": "TLSv1.2",
+    "cipherSuites": ["TLS_RSA_WITH_AES_128_CBC_SHA"],
+}
+
+
+def test_an_update_that_cannot_be_served_with_what_is_there_is_refused(api):
+    create(api, certConfig=CERT, protocol="HTTPS")
+    before = get(api)
+    answer = update(api, tlsConfig=ONLY_RSA)
+    assert code_of(answer) == (400, "InvalidArgument")
+    assert answer.json()["Message"].endswith("no client can be served: no shared cipher")
+    assert code_of(update(api, certConfig={**CERT, **WEAK})) == (400, "InvalidArgument")
+    assert get(api) == before
+
+
+def test_of_two_updates_at_once_that_cannot_be_served_together_one_is_refused(api):
+    create(api)
+    path = f"{DOMAINS}/www.example.com"
+    answers = api.send_all(
+        [("PUT", path, {"certConfig": CERT}), ("PUT", path, {"tlsConfig": ONLY_RSA})]
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 400]
+
+
+def test_a_domain_that_older_versions_have_stored_so_can_be_changed_otherwise(api):
+    create(api, certConfig=CERT)
+    old = api.parts.routes.find_domain("www.example.com")
+    impossible = Tls(min_version="TLSv1.2", cipher_suites=("TLS_NONSENSE",))
+    both = replace(old.certificate, certificate=KEY + CERTIFICATE)
+    stored = replace(old, tls=impossible, certificate=both)
+    api.runner.run(api.parts.domains.change(old.name, lambda _: stored))
+    assert update(api, routeConfig=ROUTES).status_code == 200
+    assert get(api)["certConfig"]["certificate"] == CERTIFICATE
+
+
 def rule(**kinds):
     return {
         "path": "/",
@@ -196,6 +275,11 @@ def rule(**kinds):
             f"{kind}Rules": [{"match": match, "replacement": "/"}] for kind, match in kinds.items()
         },
     }
+
+
+def rule_to(replacement):
+    rules = {"wildcardRules": [{"match": "/", "replacement": replacement}]}
+    return {"path": "/", "functionName": "f", "rewriteConfig": rules}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +291,19 @@ def rule(**kinds):
         ([{"path": "/a/*/b", "functionName": "f"}], "[0].path: '/a/*/b' must begin with /"),
         ([{"path": "/a?b", "functionName": "f"}], "[0].path: '/a?b' must begin with /"),
         ([{"path": "/", "functionName": "f"}] * 2, ": the path '/' has two routes"),
+        (
+            [{"path": "/a b", "functionName": "f"}, {"path": "/a%20b", "functionName": "f"}],
+            ": the path '/a%20b' has two routes",
+        ),
+        ([{"path": "/a\r\nb", "functionName": "f"}], "[0].path: '/a\r\nb' must begin with /"),
+        (
+            [rule(equal="/a\x7f")],
+            "[0].rewriteConfig.equalRules[0].match: '/a\x7f' must not contain",
+        ),
+        (
+            [rule_to("/a HTTP/1.1\r\nX: 1")],
+            "[0].rewriteConfig.wildcardRules[0].replacement: '/a HTTP/1.1\r\nX: 1' must not",
+        ),
         ([{"path": "/", "functionName": "f", "methods": ["BREW"]}], "[0].methods[0]: 'BREW'"),
         ([rule(equal="a" * 257)], "[0].rewriteConfig.equalRules[0].match: "),
         ([rule(wildcard="")], "[0].rewriteConfig.wildcardRules[0].match: "),
@@ -221,6 +318,14 @@ def test_routes_that_make_no_sense_are_refused(api, routes, message):
     answer = create(api, routeConfig={"routes": routes})
     assert code_of(answer) == (400, "InvalidArgument")
     assert answer.json()["Message"].startswith("routeConfig.routes" + message)
+
+
+def test_paths_and_rules_that_are_no_ascii_are_returned_as_they_were_sent(api):
+    rules = {"equalRules": [{"match": "/中", "replacement": "/新 b"}], "regexRules": []}
+    rules["wildcardRules"] = [{"match": "/a b/*", "replacement": "/é"}]
+    route = {"path": "/中 文/*", "functionName": "f", "qualifier": "LATEST", "methods": []}
+    sent = {"routes": [{**route, "rewriteConfig": rules}]}
+    assert create(api, routeConfig=sent).json()["routeConfig"] == sent
 
 
 def test_a_name_that_is_taken_is_refused_whatever_its_case(api):

@@ -1,6 +1,7 @@
 """Functions through the control API, on a real store."""
 
 import base64
+import hashlib
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import fastcrc
@@ -318,3 +319,13 @@ def test_updates_at_the_same_time_all_count(api):
     )
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert {"timeout": 9, "description": "d", "handler": "a.b"}.items() <= api.get().items()
+
+
+def test_a_signed_body_that_no_operation_reads_is_compared_all_the_same(api):
+    api.create("my-func")
+    api.send("POST", f"{FUNCTIONS}/my-func/invoke/disable", {"reason": "why"})
+    signed = {"x-acs-content-sha256": hashlib.sha256(b"").hexdigest()}
+    for method, path in (("POST", "/invoke/enable"), ("DELETE", "")):
+        answer = api.send(method, f"{FUNCTIONS}/my-func{path}", b"x", headers=signed)
+        assert (answer.status_code, answer.json()["Code"]) == (403, "SignatureNotMatch")
+    assert api.get("my-func")["invocationRestriction"]["disable"]

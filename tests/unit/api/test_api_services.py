@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from anyfc.api.service_operations import OPERATIONS, VERSIONS
+from anyfc.api.older.operations import OPERATIONS
+from anyfc.model.address import OLDER_VERSIONS as VERSIONS
 
 OLD, NEW = VERSIONS
 ROLE = "acs:ram::123456:role/r"
@@ -143,6 +144,32 @@ def test_a_new_function_has_the_settings_of_its_service(api):
     function = api.get("s$f")
     assert function["role"] == ROLE
     assert function["logConfig"]["logstore"] == "l"
+
+
+APART = {
+    "role": {"role": ROLE + "2"},
+    "logConfig": {"logConfig": {"project": "p", "logstore": "other"}},
+    "vpcConfig": {"vpcConfig": {"vpcId": "v"}},
+    "internetAccess": {"internetAccess": False},
+}
+
+
+@pytest.mark.parametrize(("field", "fields"), APART.items())
+def test_a_function_of_a_service_cannot_be_set_apart_through_3_0(api, field, fields):
+    create_service(api, role=ROLE, logConfig={"project": "p", "logstore": "l"})
+    create_function(api)
+    before = api.get("s$f")
+    message = check_error(api.update("s$f", timeout=9, **fields), 400, "InvalidArgument")
+    assert message.startswith(f"{field}: service 's' has one for all of its functions")
+    assert api.get("s$f") == before
+
+
+def test_a_function_of_a_service_can_be_sent_back_as_3_0_shows_it(api):
+    create_service(api, role=ROLE, logConfig={"project": "p"}, vpcConfig={"vpcId": "v"})
+    create_function(api)
+    shown = api.get("s$f")
+    answer = api.update("s$f", **{**shown, "timeout": 9})
+    assert (answer.status_code, answer.json()["timeout"]) == (200, 9)
 
 
 def test_services_are_listed_by_name_and_in_pages(api):

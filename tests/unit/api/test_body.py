@@ -1,6 +1,8 @@
-"""Bodies: base64 in steps, and large packages that go around the JSON parser."""
+"""Bodies: base64 in steps, large packages that go around the JSON parser, bodies nobody reads."""
 
+import asyncio
 import base64
+import hashlib
 import json
 import os
 import random
@@ -8,8 +10,16 @@ import random
 import pytest
 
 from anyfc.api import body as body_module
-from anyfc.api.body import LARGE_BYTES, STEP_BYTES, Base64, parse
-from anyfc.errors import InvalidArgument
+from anyfc.api.body import (
+    DIGEST_HEADER,
+    LARGE_BYTES,
+    STEP_BYTES,
+    Base64,
+    UnreadBodies,
+    parse,
+)
+from anyfc.errors import EntityTooLarge, InvalidArgument, SignatureNotMatch
+from anyfc.model.address import UNSIGNED_BODY
 
 SIZES = [0, 1, 2, 3, 4, STEP_BYTES - 1, STEP_BYTES, STEP_BYTES * 3 // 4, STEP_BYTES * 2 + 1]
 
@@ -104,3 +114,70 @@ def test_a_body_that_is_not_json_is_refused(body, message):
 
 def test_an_empty_body_is_an_empty_object():
     assert parse(bytearray()) == {}
+
+
+def send(method, pieces, headers):
+    """Return what an application that comes behind the check receives of a request."""
+    received = []
+
+    async def application(scope, receive, send):
+        received.extend([await receive(), await receive()])
+
+    async def main():
+        messages = [
+            {"type": "http.request", "body": piece, "more_body": at < len(pieces) - 1}
+            for at, piece in enumerate(pieces)
+        ]
+        messages.append({"type": "http.disconnect"})
+        messages.reverse()
+
+        async def receive():
+            return messages.pop()
+
+        lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": method, "headers": lines}
+        await UnreadBodies(application)(scope, receive, None)
+
+    asyncio.run(main())
+    return received
+
+
+def signed(body):
+    return {DIGEST_HEADER: hashlib.sha256(body).hexdigest()}
+
+
+ENDED = [
+    {"type": "http.request", "body": b"", "more_body": False},
+    {"type": "http.disconnect"},
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST", "PUT"])
+def test_where_an_empty_body_is_signed_there_is_none(method):
+    assert send(method, [b""], signed(b"")) == ENDED
+    assert send(method, [b"", b""], signed(b"")) == ENDED
+    for pieces in ([b"x"], [b"", b"x"], [b"", b"", b"{}"]):
+        with pytest.raises(SignatureNotMatch):
+            send(method, pieces, signed(b""))
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_a_body_that_no_operation_reads_is_the_signed_one_all_the_same(method):
+    assert send(method, [b"a", b"b"], signed(b"ab"))[0]["body"] == b"ab"
+    with pytest.raises(SignatureNotMatch):
+        send(method, [b"a", b"c"], signed(b"ab"))
+    with pytest.raises(EntityTooLarge):
+        send(method, [bytes(LARGE_BYTES + 1)], signed(bytes(LARGE_BYTES + 1)))
+
+
+def test_a_body_that_an_operation_reads_is_left_to_it():
+    pieces = [{"type": "http.request", "body": piece, "more_body": piece == b"a"}
+              for piece in (b"a", b"b")]  # fmt: skip
+    assert send("POST", [b"a", b"b"], signed(b"other")) == pieces
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {DIGEST_HEADER: ""}, {**signed(b""), UNSIGNED_BODY: "true"}]
+)
+def test_a_body_that_was_not_signed_is_left_as_it_is(headers):
+    assert send("GET", [b"x"], headers)[0]["body"] == b"x"

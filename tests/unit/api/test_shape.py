@@ -1,5 +1,7 @@
 """Shapes: what each accepts, what it makes of it, and how it refuses."""
 
+import re
+
 import pytest
 
 from anyfc.api.shape import (
@@ -101,6 +103,34 @@ def test_a_value_within_its_limits_is_read(shape, value, read):
 
 @pytest.mark.parametrize(("shape", "value", "message"), REFUSED)
 def test_a_refusal_names_the_field_the_value_and_the_limit(shape, value, message):
+    with pytest.raises(InvalidArgument) as refusal:
+        shape.read(value, "x")
+    assert refusal.value.message == message
+
+
+SECRET = "a-secret"
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "message"),
+    [
+        (Text(0, 3, secret=True), SECRET, "x: the value has 8 characters; allowed are 0 to 3"),
+        (Text(0, 9, re.compile("x"), "is no x", secret=True), SECRET, "x: the value is no x"),
+        (Text(secret=True), [SECRET], "x: the value is not text"),
+        (Items(Text(), secret=True), SECRET, "x: the value is not a list"),
+        (TextMap(secret=True), SECRET, "x: the value is not an object"),
+        (TextMap(secret=True), {"k": [SECRET]}, "x.'k': the value is not text"),
+        (TextMap(secret=True), {"k": SECRET * 9999}, "x.'k': the value has 79992 characters; "
+         "allowed are 0 to 16384"),
+        (Record({}, secret=True), SECRET, "x: the value is not an object"),
+        (JsonObject(secret=True), SECRET, "x: the value is not JSON: JSON is malformed: "
+         "invalid character (byte 0)"),
+        (JsonObject(secret=True), f'["{SECRET}"]', "x: the value is not an object"),
+        (JsonObject(secret=True), [SECRET], "x: the value is not text"),
+        (JsonObject(3, secret=True), SECRET, "x: the value has 8 characters; allowed are 0 to 3"),
+    ],
+)  # fmt: skip
+def test_a_refusal_does_not_show_what_is_secret(shape, value, message):
     with pytest.raises(InvalidArgument) as refusal:
         shape.read(value, "x")
     assert refusal.value.message == message

@@ -144,6 +144,29 @@ def test_a_result_that_json_does_not_know_is_a_type_error(start: Start, expressi
     assert instance.call().raised["errorType"] == "TypeError"
 
 
+@pytest.mark.parametrize("expression", ["{'a': {1, 2}}", "{1: 2, 'a': 3}", "endless()"])
+def test_a_result_that_json_cannot_hold_has_no_stack(start: Start, expression: str) -> None:
+    instance = start(
+        "def endless():\n    nested = []\n    nested.append({'a': nested})\n    return nested\n"
+        f"def handler(event, context):\n    return {expression}"
+    )
+    raised = instance.call().raised
+    assert raised.keys() == {"errorMessage", "errorType"}
+    assert "json" not in instance.log
+
+
+def test_of_a_to_json_that_fails_the_stack_begins_with_it(start: Start) -> None:
+    instance = start(
+        "import json\n"
+        "class Own:\n    def to_json(self):\n        return helper()\n"
+        "def helper():\n    raise KeyError('x')\n"
+        "def handler(event, context):\n    return [Own()]"
+    )
+    raised = instance.call().raised
+    assert (raised["errorType"], raised["errorMessage"]) == ("KeyError", "'x'")
+    assert [frame[2] for frame in raised["stackTrace"]] == ["in to_json", "in helper"]
+
+
 def test_text_that_has_no_bytes_and_endless_structures_are_errors(start: Start) -> None:
     instance = start(
         "def handler(event, context):\n"

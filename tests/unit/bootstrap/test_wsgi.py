@@ -330,6 +330,44 @@ def test_a_body_is_closed_whatever_comes_of_it(start: Start) -> None:
         assert instance.log.count("closed\n") == calls
 
 
+FAILING_CLOSE = """
+class Body:
+    def __init__(self, place, fails):
+        self.place, self.fails = place, fails
+    def __iter__(self):
+        yield b'whole'
+        if self.fails:
+            raise ValueError('broken')
+    @property
+    def close(self):
+        if self.place == 'name':
+            raise KeyError('shut')
+        return self.shut
+    def shut(self):
+        raise KeyError('shut')
+def handler(environ, start_response):
+    start_response('200 OK', [('A', '1')])
+    place, _, fails = environ['wsgi.input'].read().decode().partition(' ')
+    return Body(place, bool(fails))
+"""
+
+
+@pytest.mark.parametrize("place", ["call", "name"])
+def test_an_answer_that_cannot_be_closed_is_whole_all_the_same(start: Start, place: str) -> None:
+    instance = start(FAILING_CLOSE)
+    assert ask(instance, place.encode()) == (200, [["A", "1"]], b"whole")
+    said = instance.log[instance.log.index("The response could not be closed: ") :]
+    assert '"errorType": "KeyError"' in said
+    assert "\"raise KeyError('shut')\"" in said
+    assert ask(instance, place.encode()).body == b"whole"
+
+
+def test_of_two_errors_the_one_that_was_first_is_told(start: Start) -> None:
+    instance = start(FAILING_CLOSE)
+    assert error(instance, b"call fails")["errorMessage"] == "broken"
+    assert "The response could not be closed: " in instance.log
+
+
 @pytest.mark.parametrize("started", [False, True])
 def test_an_exception_is_described_as_that_of_an_event_handler(start: Start, started: bool) -> None:
     instance = start(

@@ -4,6 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from anyfc.cli.address import (
+    Ways,
+    open_ways,
     put_http_trigger,
     put_route,
     read_certificate,
@@ -217,6 +219,31 @@ def test_a_certificate_makes_a_domain_speak_https_too(functions, client, tmp_pat
     assert "certConfig" not in functions.bodies[0]
     assert functions.bodies[1]["certConfig"] == certificate
     assert functions.bodies[1]["protocol"] == "HTTP,HTTPS"
+
+
+@pytest.mark.parametrize(
+    ("was", "sent"), [("HTTP", "HTTP,HTTPS"), ("HTTPS", None), ("HTTP,HTTPS", None)]
+)
+def test_a_new_certificate_leaves_a_domain_that_speaks_https_as_it_is(was, sent, functions, client):
+    put_route(client, "example.com", "/*", "f")
+    functions.kept["/custom-domains/example.com"]["protocol"] = was
+    put_route(client, "example.com", "/*", "f", certificate={"certName": "c"})
+    assert functions.bodies[1]["certConfig"] == {"certName": "c"}
+    assert functions.bodies[1].get("protocol") == sent
+
+
+@pytest.mark.parametrize(("protocol", "told"), [("HTTP,HTTPS", True), ("HTTP", False)])
+def test_https_that_is_not_served_is_said_where_it_is_wanted(
+    protocol, told, functions, client, monkeypatch
+):
+    problem = "ANYFC_TLS_PORT: 127.0.0.1:9443: address already in use"
+    monkeypatch.setattr(client, "describe_server", lambda: {"tlsProblem": problem})
+    put_route(client, "example.com", "/*", "f")
+    functions.kept["/custom-domains/example.com"]["protocol"] = protocol
+    functions.kept["/custom-domains/example.com"]["authConfig"] = {"authType": "anonymous"}
+    ways = Ways(trigger=None, domain="example.com")
+    _, lines = open_ways(client, "plain", ways, so_far="")
+    assert (f"https is not served just now: {problem}" in lines) is told
 
 
 def test_a_certificate_that_cannot_be_read_is_named(tmp_path):

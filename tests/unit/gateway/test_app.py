@@ -17,7 +17,7 @@ from served import finish
 
 from anyfc.errors import FunctionNotFound, InvalidAccessKeyID, InvalidArgument, RequestTimeout
 from anyfc.gateway.app import Gateway
-from anyfc.gateway.door import Door, Doors
+from anyfc.gateway.door import Door, Doors, check_knock
 from anyfc.gateway.problem import new_request_id
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
@@ -61,6 +61,7 @@ class Parts:
         """Both kinds of calls: to a door, with the guard behind it, and to a name."""
         if isinstance(way[0], Door):
             door, guard = way
+            check_knock(door, request.peer)
             self.called.append((guard.request_id, door))
         else:
             guard, name = way

@@ -2,7 +2,7 @@
 
 import pytest
 
-from anyfc.gateway.cors import answer_preflight, cors_headers
+from anyfc.gateway.cors import answer_preflight, cors_headers, is_preflight
 from anyfc.model.access import Cors
 
 ORIGIN = b"https://a.example"
@@ -97,12 +97,14 @@ def test_a_function_that_takes_options_answers_preflights_itself(methods):
     assert answer_preflight(None, preflight(), methods) is None
 
 
-@pytest.mark.parametrize("cors", [None, make_cors()])
 @pytest.mark.parametrize("missing", [b"origin", b"access-control-request-method"])
-def test_options_that_is_no_preflight_is_not_answered(cors, missing):
+def test_a_preflight_is_options_with_an_origin_and_a_method(missing):
     fields = preflight()
+    assert is_preflight(b"OPTIONS", fields)
+    assert not is_preflight(b"GET", fields)
+    assert not is_preflight(b"OPTIONS", {**fields, missing: b""})
     del fields[missing]
-    assert answer_preflight(cors, fields, GET) is None
+    assert not is_preflight(b"OPTIONS", fields)
 
 
 # --- with settings: preflights -------------------------------------------------------------------
@@ -162,6 +164,21 @@ def test_an_origin_may_be_permitted_by_its_scheme(origin, permitted):
     assert (response is not None) is permitted
     if response is not None:
         assert (b"Access-Control-Allow-Origin", origin) in response.headers
+
+
+@pytest.mark.parametrize(
+    ("permitted", "origin"),
+    [
+        ("https://a.example*", b"https://a.example.evil.example"),
+        ("https://*.example", b"https://a.example"),
+        ("https*", b"https://a.example"),
+        ("ftp://*", b"ftp://a.example"),
+    ],
+)
+def test_a_star_elsewhere_than_behind_the_scheme_permits_nothing(permitted, origin):
+    cors = make_cors(origins=(permitted,), credentials=True)
+    assert answer_preflight(cors, preflight(origin=origin), GET) is None
+    assert cors_headers(cors, origin, []) == [VARY]
 
 
 def test_any_header_and_any_method_may_be_permitted():

@@ -8,8 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from routed import make_domain, make_routes, make_trigger
 
-from anyfc.errors import AccessDenied, DomainRouteNotFound, TriggerNotFound
-from anyfc.gateway.door import KNOWN_HOSTS, Door, Doors, check_method, host_name
+from anyfc.errors import AccessDenied, FunctionComputeError, TriggerNotFound
+from anyfc.gateway.door import (
+    KNOWN_HOSTS,
+    Door,
+    Doors,
+    check_knock,
+    check_method,
+    host_name,
+    is_inside,
+)
 from anyfc.model.access import Anonymous, Cors, Signed
 from anyfc.model.domain import Rewrite, Route, Rule
 
@@ -31,6 +39,15 @@ def found(*arguments: Any, **settings: Any) -> Door:
     return door
 
 
+def refusal_of(door: Door, peer: str = "10.0.0.1") -> str:
+    """Why a peer may not knock at a door; empty if it may."""
+    try:
+        check_knock(door, peer)
+    except FunctionComputeError as problem:
+        return f"{problem.code}: {problem}"
+    return ""
+
+
 def parts_of(door: Door) -> dict[str, Any]:
     return {name: getattr(door, name) for name in Door.__slots__}
 
@@ -47,8 +64,6 @@ def parts_of(door: Door) -> dict[str, Any]:
         HOST + b".:80",
         HOST.upper(),
         b"F-Abcdefghij.CN-hangzhou.FCapp.localhost:9000",
-        INTERNAL,
-        INTERNAL + b":9000",
     ],
 )
 def test_the_host_of_a_trigger_leads_to_its_function(host):
@@ -64,6 +79,13 @@ def test_the_host_of_a_trigger_leads_to_its_function(host):
         attachment=True,
     )
     assert parts_of(found(host, b"/a%20b?c=%2F", trigger)) == parts_of(expected)
+
+
+@pytest.mark.parametrize("host", [INTERNAL, INTERNAL + b":9000"])
+def test_the_internal_host_of_a_trigger_leads_there_too_and_is_no_default_domain(host):
+    door = found(host, b"/", make_trigger("f"))
+    assert (door.function, door.attachment) == ("f", False)
+    assert refusal_of(door, "8.8.8.8") == ""
 
 
 def test_each_trigger_leads_to_its_own_qualifier():
@@ -86,8 +108,9 @@ def test_each_trigger_leads_to_its_own_qualifier():
     ],
 )
 def test_a_host_that_could_be_a_triggers_and_is_not_leads_nowhere(host):
-    with pytest.raises(TriggerNotFound):
+    with pytest.raises(TriggerNotFound) as caught:
         find(host, INVOCATION, make_trigger("f"))
+    assert str(caught.value) == f"no HTTP trigger has the address '{host.decode('latin-1')}'"
 
 
 @pytest.mark.parametrize("host", [HOST, HOST + b":9000"])
@@ -96,12 +119,52 @@ def test_what_looks_like_the_api_on_the_host_of_a_trigger_is_for_the_function(ho
     assert found(host, target, make_trigger("f")).target is None
 
 
+IS_CLOSED = "AccessDenied: access denied due to function internet URL is disable"
+
+
 def test_a_closed_trigger_lets_calls_from_inside_through_and_no_others():
-    trigger = make_trigger("f", closed=True)
-    assert found(INTERNAL, b"/", trigger).function == "f"
-    for arguments in ((HOST, b"/"), (b"h", b"/proxy/f/")):
-        with pytest.raises(AccessDenied, match="function internet URL is disable"):
-            find(*arguments, trigger)
+    trigger = make_trigger("f", closed=True, cors=CORS)
+    door = found(INTERNAL, b"/", trigger)
+    assert door.function == "f"
+    assert refusal_of(door, "10.0.0.1") == ""
+    for peer in ("8.8.8.8", "2001:4860:4860::8888", ""):
+        assert refusal_of(door, peer) == IS_CLOSED
+    for arguments in ((HOST, b"/"), (b"h", b"/proxy/f/"), (b"h", b"/proxy/f:LATEST/")):
+        door = found(*arguments, trigger)
+        assert refusal_of(door, "127.0.0.1") == IS_CLOSED
+        assert door.cors == CORS
+
+
+@pytest.mark.parametrize(
+    ("peer", "inside"),
+    [
+        ("127.0.0.1", True),
+        ("10.231.0.2", True),
+        ("172.16.0.1", True),
+        ("192.168.1.1", True),
+        ("::1", True),
+        ("fd00::1", True),
+        ("fe80::1%eth0", True),
+        ("::ffff:10.0.0.1", True),
+        ("8.8.8.8", False),
+        ("172.32.0.1", False),
+        ("::ffff:8.8.8.8", False),
+        ("2001:4860:4860::8888", False),
+        ("", False),
+        ("unix", False),
+    ],
+)
+def test_addresses_of_private_networks_and_of_this_machine_are_inside(peer, inside):
+    assert is_inside(peer) is inside
+
+
+def test_a_refusal_is_new_for_each_request():
+    """One that is raised again and again would drag all its stack traces along."""
+    doors = Doors(make_routes(make_trigger("f", closed=True)), region="cn-hangzhou")
+    first, second = (doors.find(HOST, b"/", None) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.problem is not second.problem
 
 
 # --- custom domains ------------------------------------------------------------------------------
@@ -150,10 +213,12 @@ def test_the_query_does_not_choose_the_route():
     assert found(b"h", b"/a/?", make_domain("h", *routes)).function == "g"
 
 
-def test_a_path_without_a_route_is_said_so_with_the_domain():
-    with pytest.raises(DomainRouteNotFound) as caught:
-        find(b"h.example:80", b"/a/?x=1", make_domain("h.example", Route(path="/a", function="f")))
-    assert str(caught.value) == "no route found in domain 'h.example' for path '/a/'"
+def test_a_path_without_a_route_is_said_so_with_the_domain_and_in_its_way():
+    domain = make_domain("h.example", Route(path="/a", function="f"), cors=CORS)
+    door = found(b"h.example:80", b"/a/?x=1", domain)
+    why = "DomainRouteNotFound: no route found in domain 'h.example' for path '/a/'"
+    assert refusal_of(door) == why
+    assert door.cors == CORS
 
 
 def test_a_rewritten_path_is_what_the_function_sees():
@@ -166,6 +231,19 @@ def test_bytes_that_are_no_text_pass_through_a_rewrite():
     rules = Rewrite(wildcard=(Rule("/api/*", "/$1"),))
     domain = make_domain("h", Route(path="/*", function="f", rewrite=rules))
     assert found(b"h", b"/api/\xff\xe4?\xfc", domain).target == b"/\xff\xe4?\xfc"
+
+
+def test_a_path_that_is_no_ascii_is_met_as_clients_send_it():
+    rules = Rewrite(wildcard=(Rule("/中/*", "/a b/$1"),))
+    domain = make_domain("h", Route(path="/中/*", function="f", rewrite=rules))
+    door = found(b"h", b"/%E4%B8%AD/%C3%A9?x", domain)
+    assert (refusal_of(door), door.function, door.target) == ("", "f", b"/a%20b/%C3%A9?x")
+
+
+def test_what_a_rule_puts_in_does_not_end_the_line_of_the_request():
+    rules = Rewrite(equal=(Rule("/a", "/b HTTP/1.1\r\nX-Evil: 1\r\n"),))
+    domain = make_domain("h", Route(path="/*", function="f", rewrite=rules))
+    assert found(b"h", b"/a", domain).target == b"/b%20HTTP/1.1%0D%0AX-Evil:%201%0D%0A"
 
 
 @pytest.mark.parametrize("target", [INVOCATION, b"/proxy/g/", b"/2016-08-15/proxy/s/g/"])
@@ -217,6 +295,7 @@ def test_a_function_of_a_service_is_shown_the_whole_path(version, rest):
     door = found(b"h", path + rest, make_trigger("svc$fn"))
     assert (door.function, door.qualifier) == ("svc$fn", "LATEST")
     assert (door.base_path, door.target) == (path, path + rest)
+    assert door.attachment
 
 
 def test_a_service_may_come_with_a_qualifier():
@@ -234,6 +313,7 @@ def test_a_service_may_come_with_a_qualifier():
 def test_a_header_may_lead_to_a_function_which_sees_the_bare_path(header):
     door = found(b"h", b"/a/b?x=1", make_trigger("svc$fn"), header=header)
     assert (door.function, door.base_path, door.target) == ("svc$fn", b"", b"/a/b?x=1")
+    assert door.attachment
 
 
 @pytest.mark.parametrize("header", [None, b"", b"svc/fn", b"2023-03-30/functions/fn"])
@@ -250,7 +330,7 @@ def test_all_else_is_the_apis(header, path):
 def test_any_host_and_any_target_lead_somewhere_or_nowhere(host, target, header):
     domain = make_domain("*.example.com", Route(path="/*", function="f"))
     for prefix, ending in ((b"/", b""), (b"/proxy/", b".example.com"), (b"", HOST[12:])):
-        with suppress(TriggerNotFound, DomainRouteNotFound):
+        with suppress(TriggerNotFound):
             find(host + ending, prefix + target, domain, make_trigger("f"), header=header)
 
 
@@ -305,8 +385,9 @@ def test_a_trigger_that_changes_or_goes_is_another_door_at_once():
             assert door is not None
             assert (door.methods, door.target) == (methods, None)
     routes.put_trigger(make_trigger("f", closed=True))
-    with pytest.raises(AccessDenied):
-        doors.find(HOST, b"/", None)
+    door = doors.find(HOST, b"/", None)
+    assert door is not None
+    assert refusal_of(door) == IS_CLOSED
     assert doors.find(INTERNAL, b"/", None) is not None
     routes.remove_trigger(routes.get_trigger("f", "http-LATEST"))
     for host in (HOST, INTERNAL):
@@ -323,6 +404,17 @@ def test_a_host_that_led_to_the_api_leads_to_a_domain_as_soon_as_there_is_one():
     assert doors.find(b"www.example.com", INVOCATION, None) is not None
     routes.remove_domain(domain)
     assert doors.find(b"www.example.com", INVOCATION, None) is None
+
+
+def test_a_domain_whose_routes_change_leads_elsewhere_at_once():
+    routes = make_routes()
+    doors = Doors(routes, region="cn-hangzhou")
+    for function in ("f", "g"):
+        routes.put_domain(make_domain("*.example.com", Route(path="/*", function=function)))
+        for host in (b"a.example.com", b"b.example.com"):
+            door = doors.find(host, b"/", None)
+            assert door is not None
+            assert door.function == function
 
 
 def test_clients_that_send_ever_new_hosts_do_not_fill_the_memory():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyfc.errors import BadResponse
-from anyfc.gateway.event import FAILED, HttpResult, build_event, read_result
+from anyfc.gateway.event import FAILED, BadResult, HttpResult, build_event, read_result
 
 ID = "1-65d71219-15d63510-fecf237c590c"
 NOW = 1693896071.895
@@ -292,13 +292,13 @@ def test_a_status_may_be_written_as_any_number(status: Any):
         "9" * 5000, "100", "-200", True, None, [200], {},
     ],
 )  # fmt: skip
-def test_a_status_that_http_does_not_have_is_a_bad_response(status: Any):
-    with pytest.raises(BadResponse, match="statusCode"):
+def test_a_status_that_http_does_not_have_is_a_bad_result(status: Any):
+    with pytest.raises(BadResult, match="statusCode"):
         result({"statusCode": status})
 
 
-def test_a_number_that_is_none_is_a_bad_response():
-    with pytest.raises(BadResponse):
+def test_a_number_that_is_none_is_a_bad_result():
+    with pytest.raises(BadResult):
         read_result(b'{"statusCode": 1e999}')
 
 
@@ -330,6 +330,71 @@ def test_numbers_in_a_body_stay_as_they_were_written():
 def test_a_text_that_is_not_utf_8_is_sent_as_it_is():
     assert read_result(b'{"statusCode": 200, "body": "\xff"}').body == b"\xff"
     assert read_result(b'{"statusCode": 200, "body": "\xff\\n"}').body == "\ufffd\n".encode()
+
+
+HALVES = {
+    r"\ud83d": "\ufffd",
+    r"\uDE00": "\ufffd",
+    r"\ud83d\uDE00": "\U0001f600",
+    r"\uDE00\ud83d": "\ufffd\ufffd",
+    r"\ud83d\ud83d\ude00\ude00": "\ufffd\U0001f600\ufffd",
+    r"\ud83d\u0041": "\ufffdA",
+    r"\ud83d\\ude00": "\ufffd\\ude00",
+    r"\\ud83d\ude00": "\\ud83d\ufffd",
+    r"\\\ud83d\\": "\\\ufffd\\",
+    r"\ud83d\\": "\ufffd\\",
+}
+
+
+@pytest.mark.parametrize(("written", "read"), HALVES.items())
+def test_half_a_character_is_replaced_and_all_else_stays(written: str, read: str):
+    answer = read_result(b'{"statusCode": 403, "body": "%b \\ud83d"}' % written.encode())
+    assert (answer.status, answer.body) == (403, f"{read} \ufffd".encode())
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_half_a_character_may_be_in_a_text_that_holds_a_result(ascii_only: bool):
+    inner = {"statusCode": 403, "body": "Hello \ud83d"}
+    answer = result(json.dumps(inner, ensure_ascii=ascii_only))
+    assert (answer.status, answer.body) == (403, "Hello \ufffd".encode())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"body": {"\ud83d": ["\udfff"]}},
+        {"headers": {"B": "\ud83d", "A": "b"}},
+        {"\udfff": 1},
+    ],
+)
+def test_half_a_character_anywhere_leaves_status_and_headers_as_they_are(more: dict[str, Any]):
+    answer = result({"statusCode": 403, "headers": {"A": "b"}} | more)
+    assert (answer.status, header(answer, b"a")) == (403, [b"b"])
+
+
+def test_numbers_stay_as_they_were_written_beside_half_a_character():
+    written = b'{"statusCode": 200, "body": {"a": 1.10, "b": "\\udc00"}}'
+    assert read_result(written).body == b'{"a":1.10,"b":"\\ufffd"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"statusCode": 200, "body": "\ud83"}',
+        rb'{"statusCode": 200, "body": "\ud83d" ',
+        b'{"statusCode": 200, "body": "\\ud83d\0"}',
+        b'{"statusCode": 200, "body": "\\ud83d \0n"}',
+    ],
+)
+def test_what_has_other_mistakes_too_is_no_json(body: bytes):
+    assert read_result(body) == HttpResult(status=200, headers=(JSON_TYPE,), body=body)
+
+
+@given(st.text(st.sampled_from('\\"a\ud83d\ude00\udfff\u4f60\U0001f600')))
+def test_text_with_halves_of_characters_is_read_as_by_others(text: str):
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    answer = result({"statusCode": 403, "body": text + "\ud800"})
+    assert (answer.status, answer.body) == (403, (joined + "\ufffd").encode())
 
 
 def test_a_missing_body_is_empty():
@@ -410,14 +475,14 @@ def test_values_of_headers_become_text_and_lists_repeat_the_header(value: Any, s
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [["a"]], [{}]])
-def test_a_header_that_is_an_object_is_a_bad_response(value: Any):
-    with pytest.raises(BadResponse, match="X-Mine"):
+def test_a_header_that_is_an_object_is_a_bad_result(value: Any):
+    with pytest.raises(BadResult, match="X-Mine"):
         result({"statusCode": 200, "headers": {"X-Mine": value}})
 
 
 @pytest.mark.parametrize("headers", ["a: b", [["a", "b"]], 5, True])
-def test_headers_that_are_no_object_are_a_bad_response(headers: Any):
-    with pytest.raises(BadResponse, match="headers"):
+def test_headers_that_are_no_object_are_a_bad_result(headers: Any):
+    with pytest.raises(BadResult, match="headers"):
         result({"statusCode": 200, "headers": headers})
 
 
@@ -473,7 +538,7 @@ def check(body: bytes) -> None:
     """A response that can be sent comes of it, or an error that is meant."""
     try:
         answer = read_result(body)
-    except BadResponse:
+    except (BadResult, BadResponse):
         return
     assert 200 <= answer.status <= 599
     assert header(answer, TYPE)

@@ -16,7 +16,7 @@ from anyfc.errors import (
     RequestTimeout,
 )
 from anyfc.gateway.door import Door
-from anyfc.gateway.guard import Guard
+from anyfc.gateway.guard import Guard, fail
 from anyfc.model.access import Anonymous, Cors
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.web.message import PeerLost, Response
@@ -113,6 +113,20 @@ def test_only_http_calls_are_told_that_it_was_not_the_function_who_refused():
 def test_pages_may_read_refusals_of_http_calls_as_far_as_the_door_says(settings, allowed):
     headers = explain(FunctionNotFound("f"), **settings).headers
     assert headers.get("access-control-allow-origin") == allowed
+
+
+def test_refusals_are_to_be_saved_by_browsers_where_answers_are():
+    async def main() -> None:
+        for problem in (FunctionNotFound("f"), ZeroDivisionError()):
+            for attachment in (True, False):
+                reply = Sent()
+                guard = make_guard(reply, by_http=True)
+                guard.attachment = attachment
+                await guard.watch(fail(problem))
+                shown = reply.headers.get("content-disposition")
+                assert shown == ("attachment" if attachment else None)
+
+    run_on_clock(main())
 
 
 @pytest.mark.parametrize("error", [ChannelClosed(), PeerLost(), InvalidArgument("bad chunk")])

@@ -63,6 +63,22 @@ def test_what_is_the_connections_own_or_the_platforms_does_not_reach_the_server(
     assert forwarded((name, b"v"), (b"a", b"1")) == [(b"a", b"1")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x_fc_control_path", b"x-fc_request-id", b"x_fc-", b"x_forwarded_for",
+        b"x-forwarded_proto",
+    ],
+)  # fmt: skip
+def test_what_servers_may_take_for_the_platforms_word_does_not_reach_them(name):
+    assert forward((name, b"v")) == forward()
+
+
+@pytest.mark.parametrize("name", [b"x_fcx", b"_x-fc-a", b"a_b", b"x_forwarded", b"x_fc"])
+def test_other_names_with_an_underscore_reach_the_server(name):
+    assert forwarded((name, b"v")) == [(name, b"v")]
+
+
 def test_the_peer_is_the_end_of_the_chain():
     assert (b"x-forwarded-for", b"10.0.0.1") in forward()
     chain = forward((b"x-forwarded-for", b"1.1.1.1, 2.2.2.2"), (b"x-forwarded-for", b"3.3.3.3"))

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
@@ -16,11 +17,12 @@ import msgspec
 import pytest
 from calls import Sent, make_body, make_request
 from clock import run_on_clock, settle
-from fake_instances import change, make_function
-from served import OneInstance, Server, finish
+from fake_instances import change, make_function, version_of
+from served import OneInstance, Ready, Server, finish
 
 from anyfc.errors import (
     BadResponse,
+    DomainRouteNotFound,
     FunctionComputeError,
     FunctionNotStarted,
     ResourceExhausted,
@@ -29,6 +31,7 @@ from anyfc.gateway.door import Door
 from anyfc.gateway.guard import Guard
 from anyfc.gateway.http import HttpCalls
 from anyfc.gateway.runnable import Runnables
+from anyfc.identity.claims import FORM_BYTES, FORM_FIELDS
 from anyfc.identity.key import AccessKey, Caller
 from anyfc.identity.signature import format_date, sign
 from anyfc.model.access import Anonymous, ClaimPass, Cors, Jwt, Lookup, Signed
@@ -38,10 +41,12 @@ from anyfc.model.invocation import (
     HttpCall,
     InitializationFailed,
     Raised,
+    Result,
     Returned,
     TimedOut,
 )
-from anyfc.runtime.channel import ChannelClosed
+from anyfc.runtime.builtin import Builtin
+from anyfc.runtime.channel import Channel, ChannelClosed
 from anyfc.store.catalog import Catalog
 from anyfc.web.message import Header, PeerLost, Request
 
@@ -91,7 +96,7 @@ class Calls:
             Keys(),
             account_id="123456",
             spool_folder=folder,
-            body_bytes=LIMIT_BYTES,
+            body_bytes=settings.pop("body_bytes", LIMIT_BYTES),
             strict=settings.pop("strict", False),
             https_port=lambda: settings.get("https_port", 9443),
             now=lambda: NOW,
@@ -211,8 +216,15 @@ def test_of_a_failure_the_client_is_told_nothing_but_that(function, result, tmp_
     assert reply.headers == {"x-fc-request-id": ID, "content-type": "application/json"}
 
 
-def test_a_result_that_http_cannot_have_is_a_bad_response(tmp_path: Path):
-    _, reply = call(tmp_path, result=Returned(body=b'{"statusCode": 1}'))
+def test_of_a_result_that_http_cannot_have_the_client_is_told_no_more(tmp_path: Path):
+    _, reply = call(tmp_path, result=Returned(body=b'{"statusCode": "secret"}'))
+    assert (reply.response.status, reply.body) == (502, b"Internal Server Error")
+    assert reply.headers == {"x-fc-request-id": ID, "content-type": "application/json"}
+
+
+def test_headers_that_are_too_large_are_a_bad_response(tmp_path: Path):
+    result = Returned(body=msgspec.json.encode({"statusCode": 200, "headers": {"A": "x" * 9000}}))
+    _, reply = call(tmp_path, result=result)
     assert refusal_of(reply) == (502, "BadResponse")
 
 
@@ -281,13 +293,73 @@ def test_a_function_of_a_service_gets_the_request_itself(tmp_path: Path):
         headers=[("x-a", "1")],
     )
     assert (reply.response.status, reply.body) == (404, b"page")
-    assert reply.headers == {"x-fc-request-id": ID, "a": "b"}
+    assert reply.headers == {"x-fc-request-id": ID, "a": "b", "content-type": "application/json"}
+
+
+def test_head_is_answered_with_the_length_that_the_app_gives(tmp_path: Path):
+    result = Returned(body=answer(b"", **{"Content-Length": "26"}))
+    door = make_door(function="s$f", methods=("HEAD",))
+    _, reply = call(tmp_path, b"HEAD", function=WSGI, result=result, door=door)
+    assert (reply.response.length_bytes, reply.body) == (26, b"")
 
 
 def test_an_answer_that_is_not_the_bootstraps_is_a_failure(tmp_path: Path):
     door = make_door(function="s$f")
     _, reply = call(tmp_path, function=WSGI, result=Returned(body=b"\0"), door=door)
     assert (reply.response.status, reply.body) == (502, b"Internal Server Error")
+
+
+# --- results that are wrong ----------------------------------------------------------------------
+
+
+class Handler(Builtin):
+    """The dialogue with a handler that gives one result."""
+
+    def __init__(self, process: Any, result: Result) -> None:
+        super().__init__(process, Channel(), start_s=5, early=lambda: b"")
+        self.result = result
+
+    async def ask(self, *_: Any, **__: Any) -> Result:
+        return self.result
+
+
+LARGE_HEADER = {"A": "x" * 9000}
+WRONG = {
+    "a status": (EVENT, b'{"statusCode": 1}', "Raised"),
+    "headers of an event": (
+        EVENT,
+        msgspec.json.encode({"statusCode": 200, "headers": LARGE_HEADER}),
+        "Raised",
+    ),
+    "headers of an app": (WSGI, answer(b"", **LARGE_HEADER), "Raised"),
+    "no head": (WSGI, b"\0", "Raised"),
+    "a redirect": (EVENT, b'{"statusCode": 302}', "Raised"),
+    "no end": (EVENT, Streamed(b"{", ends=False), "Crashed"),
+}
+
+
+@pytest.mark.parametrize(("function", "body", "outcome"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_with_a_result_is_in_both_logs(
+    function, body, outcome, tmp_path: Path, caplog
+):
+    async def main() -> tuple[list[str], Sent]:
+        result = Returned(body=body)
+        ready = Ready(function, version_of(function), lambda process: Handler(process, result))
+        calls = Calls(tmp_path, function, ready, strict=True)  # type: ignore[arg-type]
+        reply = Sent()
+        door = make_door(function=function.name, attachment=True)
+        await calls.handle(make_request(), reply, door)
+        return ready.log.lines, reply
+
+    caplog.set_level(logging.INFO)
+    lines, reply = run_on_clock(main())
+    assert reply.response.status in (400, 502)
+    start, end = lines
+    assert start == f"FC Invoke Start RequestId: {ID}"
+    assert end.startswith(f"FC Invoke End RequestId: {ID}, Error: ")
+    assert [(record.message, record.outcome) for record in caplog.records] == [  # type: ignore[attr-defined]
+        ("invocation", outcome)
+    ]
 
 
 # --- custom runtimes -----------------------------------------------------------------------------
@@ -514,6 +586,64 @@ def test_a_form_without_a_token_is_refused(tmp_path: Path):
     assert instance.leased == []
 
 
+@FUNCTIONS
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_form_that_is_looked_into_has_a_limit_of_its_own(function, declared, tmp_path: Path):
+    async def main() -> tuple[OneInstance, Sent]:
+        instance = OneInstance()
+        calls = Calls(tmp_path, function, instance, body_bytes=2 * FORM_BYTES)
+        body = make_body(b"a=", complete=False)
+        body.declared_bytes = FORM_BYTES + 1 if declared else None
+        sending = asyncio.ensure_future(
+            calls.send(b"POST", [FORM], door=jwt_door("form"), body=body)
+        )
+        await settle()
+        assert sending.done() is declared
+        body.feed(bytes(FORM_BYTES))
+        return instance, await sending
+
+    instance, reply = run_on_clock(main())
+    assert refusal_of(reply) == (400, "InvalidArgument")
+    message = msgspec.json.decode(reply.body)["Message"]
+    assert message.startswith(f"the form is larger than {FORM_BYTES} bytes")
+    assert instance.leased == []
+
+
+def test_a_form_of_the_largest_size_is_looked_into(tmp_path: Path):
+    body = b"token=" + TOKEN + b"&a="
+    body += b"x" * (FORM_BYTES - len(body))
+    settings: dict[str, Any] = {"function": WEB, "door": jwt_door("form"), "body": body}
+    instance, reply = call(tmp_path, b"POST", [FORM], **settings)
+    assert reply.response.status == 200
+    assert instance.asked[0].body == body + b"&x-uid=7"
+
+
+def test_a_form_with_more_fields_than_are_looked_into_is_refused(tmp_path: Path):
+    body = b"a&" * FORM_FIELDS + b"token=" + TOKEN
+    instance, reply = call(tmp_path, b"POST", [FORM], door=jwt_door("form"), body=body)
+    assert refusal_of(reply) == (400, "InvalidArgument")
+    assert instance.leased == []
+
+
+def test_a_form_that_is_not_looked_into_has_no_other_limit_than_a_body(tmp_path: Path):
+    body = b"a&" * (LIMIT_BYTES // 2)
+    headers = [FORM, (b"token", TOKEN)]
+    instance, _ = call(tmp_path, b"POST", headers, function=WEB, door=jwt_door("header"), body=body)
+    assert instance.asked[0].body == body
+
+
+@FUNCTIONS
+def test_a_body_that_servers_read_in_several_ways_is_refused_where_a_claim_is_a_field(
+    function, tmp_path: Path
+):
+    for header in ((b"content-encoding", b"deflate"), (b"content-type", b"multipart/form-data")):
+        instance, reply = call(
+            tmp_path, b"POST", [FORM, header], function=function, door=jwt_door("form"), body=b"a=1"
+        )
+        assert refusal_of(reply) == (400, "InvalidArgument")
+        assert instance.leased == []
+
+
 def test_a_token_in_the_query_is_looked_for_where_the_client_wrote_it(tmp_path: Path):
     """The address that was asked for counts, not what it is rewritten to."""
     access = Jwt(keys=(KEY,), lookups=(Lookup(position="query", name="token"),))
@@ -571,6 +701,42 @@ def test_a_preflight_is_the_functions_if_its_trigger_takes_options(tmp_path: Pat
     assert event["requestContext"]["http"]["method"] == "OPTIONS"
 
 
+CORS = Cors(origins=("https://a.example",), methods=("PUT",))
+
+
+def test_with_settings_a_preflight_that_is_permitted_is_not_for_the_function(tmp_path: Path):
+    instance, reply = call(tmp_path, b"OPTIONS", PREFLIGHT, door=make_door(cors=CORS))
+    assert reply.response.status == 204
+    assert instance.leased == []
+
+
+@FUNCTIONS
+def test_with_settings_a_preflight_that_is_not_permitted_is_the_functions(function, tmp_path: Path):
+    preflight = [ORIGIN, (b"access-control-request-method", b"DELETE")]
+    door = make_door(cors=CORS)
+    instance, reply = call(tmp_path, b"OPTIONS", preflight, function=function, door=door)
+    assert reply.response.status == 200
+    assert len(instance.leased) == 1
+    _, reply = call(tmp_path, b"OPTIONS", [ORIGIN], function=function, door=door)
+    assert refusal_of(reply) == (403, "AccessDenied")  # it is no preflight
+
+
+def test_a_door_with_a_problem_tells_pages_of_its_origins(tmp_path: Path):
+    door = make_door(cors=CORS, problem=DomainRouteNotFound("h", "/"), https_only=True)
+    instance, reply = call(tmp_path, b"GET", [ORIGIN], door=door)
+    assert refusal_of(reply) == (404, "DomainRouteNotFound")
+    assert reply.headers["access-control-allow-origin"] == "https://a.example"
+    _, reply = call(tmp_path, b"GET", [(b"origin", b"https://b.example")], door=door)
+    assert "access-control-allow-origin" not in reply.headers
+    assert instance.leased == []
+
+
+@pytest.mark.parametrize(("peer", "status"), [("10.0.0.1", 200), ("8.8.8.8", 403)])
+def test_a_door_from_inside_is_for_peers_with_a_private_address(peer, status, tmp_path: Path):
+    _, reply = call(tmp_path, door=make_door(inside_only=True), peer=peer)
+    assert reply.response.status == status
+
+
 # --- the domains of triggers ---------------------------------------------------------------------
 
 
@@ -584,6 +750,26 @@ def test_in_strict_mode_what_comes_from_a_default_domain_is_to_be_saved(
     _, reply = call(tmp_path, function=function, strict=strict, door=door)
     shown = reply.headers.get("content-disposition")
     assert shown == ("attachment" if strict and default_domain else None)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        (b"PUT", [], 403),
+        (b"OPTIONS", PREFLIGHT, 200),
+        (b"GET", [(b"x-fc-log-type", b"x")], 400),
+        (b"GET", [], 502),
+    ],
+)
+def test_in_strict_mode_so_are_the_gateways_own_answers(
+    method, headers, status, strict, tmp_path: Path
+):
+    result = Returned(body=b'{"statusCode": 1}')
+    door = make_door(attachment=True)
+    _, reply = call(tmp_path, method, headers, result=result, strict=strict, door=door)
+    assert reply.response.status == status
+    assert reply.headers.get("content-disposition") == ("attachment" if strict else None)
 
 
 @FUNCTIONS

@@ -422,3 +422,16 @@ def test_the_log_comes_to_who_asks_if_it_is_one_requests(event, concurrency, sho
     function = replace(FUNCTION, instance_concurrency=concurrency)
     _, reply = begin(event, function, want_log_tail=True)
     assert ("x-fc-log-result" in reply.headers) is shown
+
+
+def test_what_an_initializer_that_failed_has_printed_comes_to_who_asks():
+    async def main() -> Sent:
+        instance: Any = OneInstance(InitializationFailed(body=b"{}", log_tail=b"no database"))
+        reply = Sent()
+        runnable = Runnable(FUNCTION, VERSION, instance)
+        await finish(make_call(reply, runnable, want_log_tail=True).begin(b""), reply)
+        return reply
+
+    reply = run_on_clock(main())
+    assert reply.headers["x-fc-error-type"] == "InitializationError"
+    assert reply.headers["x-fc-log-result"] == b64encode(b"no database").decode()

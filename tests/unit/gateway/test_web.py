@@ -29,7 +29,7 @@ from anyfc.gateway.runnable import Runnable
 from anyfc.gateway.web import HELD_BYTES, RETURNED, WebCall
 from anyfc.model.access import Anonymous
 from anyfc.model.invocation import Crashed, InitializationFailed, Result, TimedOut
-from anyfc.web.message import PeerLost, Rest
+from anyfc.web.message import Header, PeerLost, ReaderStalled, Response, Rest
 from anyfc.web.tunnel import End
 from anyfc.web.upstream import Exchange, NoAnswer, Upstream
 
@@ -99,13 +99,13 @@ def test_the_server_is_told_who_asks_and_which_way_the_request_took(tmp_path: Pa
     serve(make_call(b"PUT"), server, tmp_path)
     (asked,) = server.asked
     assert (asked.method, asked.target, asked.upgrade) == (b"PUT", b"/b?c", None)
-    # What servers are told of every request, and the path that was asked for.
+    # What servers are told of every request, and the path that they see.
     assert (
         asked.head
         == (
             b"x-fc-request-id: %b\r\n"
             b"x-fc-control-path: /http-invoke\r\n"
-            b"x-fc-base-path: /proxy/f/b\r\n"
+            b"x-fc-base-path: /b\r\n"
             b"x-fc-region: r\r\n"
         )
         % ID.encode()
@@ -121,6 +121,26 @@ def test_the_headers_are_those_of_the_call_and_not_of_the_request(tmp_path: Path
     server = Server()
     serve(make_call(headers=[(b"x-uid", b"7")]), server, tmp_path)
     assert server.asked[0].headers[0] == (b"x-uid", b"7")
+
+
+def test_where_the_path_is_the_one_that_was_asked_for_the_server_is_told_that(tmp_path: Path):
+    server = Server()
+    door = Door(
+        function="f", qualifier="LATEST", target=None, access=Anonymous(), cors=None, methods=(),
+        attachment=False,
+    )  # fmt: skip
+    serve(make_call(door=door), server, tmp_path)
+    assert server.asked[0].target == b"/proxy/f/b?c"
+    assert b"\r\nx-fc-base-path: /proxy/f/b\r\n" in server.asked[0].head
+
+
+def test_a_request_without_a_host_is_addressed_to_the_server_itself(tmp_path: Path):
+    server = Server()
+    call = make_call(headers=[(b"a", b"1")])
+    del call.request.fields[b"host"]
+    serve(call, server, tmp_path)
+    hosts = [value for name, value in server.asked[0].headers if name == b"host"]
+    assert hosts == [b"127.0.0.1:9000"]
 
 
 # --- the way back --------------------------------------------------------------------------------
@@ -166,6 +186,15 @@ def test_the_answer_to_head_keeps_its_length(tmp_path: Path):
     server = Server(body=make_body(declared_bytes=7))
     reply, _ = serve(make_call(b"HEAD"), server, tmp_path)
     assert (reply.response.length_bytes, reply.body) == (7, b"")
+
+
+@pytest.mark.parametrize("declared_bytes", [55, None])
+def test_the_answer_to_head_keeps_its_length_also_with_its_log(declared_bytes, tmp_path: Path):
+    server = Server(body=make_body(declared_bytes=declared_bytes))
+    reply, _ = serve(make_call(b"HEAD", want_log_tail=True), server, tmp_path)
+    assert (reply.response.length_bytes, reply.body) == (declared_bytes, b"")
+    assert not isinstance(reply.response.body, bytes), "it would be one of no bytes"
+    assert reply.headers == {"x-fc-request-id": ID, "x-fc-log-result": "bG9n"}
 
 
 @pytest.mark.parametrize("size_bytes", [3, 1024 * 1024])
@@ -253,6 +282,25 @@ def test_an_answer_that_is_not_at_its_end_in_time_breaks_off(tmp_path: Path):
     with pytest.raises(PeerLost):
         serve(call, server, tmp_path)
     assert call.reply.started
+
+
+class Stalled(Sent):
+    """A client that does not read."""
+
+    async def send(self, response: Response) -> None:
+        self.started = True
+        raise ReaderStalled(30)
+
+
+def test_a_client_that_is_cut_off_leaves_an_instance_that_may_be_at_work(tmp_path: Path):
+    async def main() -> None:
+        instance = OneInstance(server=Server(body=make_body(b"one", complete=False)))
+        with pytest.raises(ReaderStalled):
+            await exchange(make_call(reply=Stalled()), instance, tmp_path)
+        # Source: runtime.md 8.8; what the server still does would meet the next request.
+        assert not instance.server.ready
+
+    run_on_clock(main())
 
 
 # --- without waiting -----------------------------------------------------------------------------
@@ -371,6 +419,40 @@ def test_a_server_may_say_without_a_task_too_that_it_failed(tmp_path: Path, capl
     caplog.set_level(logging.INFO)
     on_clock(tmp_path, body)
     assert [r.outcome for r in caplog.records] == ["Raised"]
+
+
+class Informed(Sent):
+    """Keeps the interim responses too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hints: list[tuple[int, list[Header]]] = []
+
+    def inform(self, response: Response) -> None:
+        assert response.body == b""
+        self.hints.append((response.status, list(response.headers)))
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_hints_go_to_the_client_without_what_is_the_platforms(warm: bool, tmp_path: Path):
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Fc-A: b\r\nServer: s\r\n\r\n"
+    large = b"HTTP/1.1 103 Early Hints\r\nLink: %b\r\n\r\n" % bytes(9000).replace(b"\0", b"x")
+
+    async def body(world: World) -> None:
+        reply = Informed()
+        world.entrusted(reply=reply)
+        waiting = asyncio.ensure_future(reply.rest) if reply.rest is not None else None
+        await settle()
+        world.server.deliver(hint + large)
+        world.server.deliver(b"HTTP/1.1 102 Processing\r\n\r\n")
+        assert reply.hints == [(103, [(b"Link", b"</a>")]), (102, [])]
+        assert not reply.started
+        world.server.deliver(answer())
+        if waiting is not None:
+            await waiting
+        assert (reply.response.status, reply.body) == (200, b"ok")
+
+    on_clock(tmp_path, body, warm=warm)
 
 
 def test_a_connection_that_the_server_closes_is_not_used_again(tmp_path: Path):

@@ -103,14 +103,17 @@ class Streamed:
             yield piece
 
 
+TYPE = ("content-type", "text/html")
+
+
 def head(status: int = 200, *headers: tuple[str, str]) -> bytes:
     content = msgspec.json.encode({"status": status, "headers": headers})
     return struct.pack("!I", len(content)) + content
 
 
-def read(body: Any) -> tuple[Response, bytes]:
+def read(body: Any, *, head_only: bool = False) -> tuple[Response, bytes]:
     async def main() -> tuple[Response, bytes]:
-        response = await read_answer(body)
+        response = await read_answer(body, head_only=head_only)
         reply = Sent()
         await reply.send(response)
         return response, reply.body
@@ -119,8 +122,9 @@ def read(body: Any) -> tuple[Response, bytes]:
 
 
 def test_status_headers_and_body_are_those_of_the_handler():
-    response, body = read(head(403, ("A", "1"), ("A", "2")) + b"page")
-    assert (response.status, response.headers) == (403, [(b"A", b"1"), (b"A", b"2")])
+    response, body = read(head(403, TYPE, ("A", "1"), ("A", "2")) + b"page")
+    assert response.status == 403
+    assert response.headers == [(b"content-type", b"text/html"), (b"A", b"1"), (b"A", b"2")]
     assert (body, response.length_bytes) == (b"page", 4)
 
 
@@ -131,8 +135,50 @@ def test_a_large_body_is_sent_as_it_arrives_with_its_length():
 
 def test_what_the_handler_may_not_set_is_dropped():
     names = ("Server", "Date", "X-Fc-Foo", "Content-Length", "Connection", "content-disposition")
-    response, _ = read(head(200, *((name, "x") for name in names), ("A", "b")))
+    response, _ = read(head(304, *((name, "x") for name in names), ("A", "b")))
     assert response.headers == [(b"A", b"b")]
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+@pytest.mark.parametrize("body", [b"page", b""])
+def test_an_answer_whose_type_the_handler_does_not_say_is_json(body: bytes, head_only: bool):
+    response, _ = read(head(404) + body, head_only=head_only)
+    assert response.headers == [(b"Content-Type", b"application/json")]
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_has_no_body_has_no_type_either(status: int):
+    assert read(head(status), head_only=True)[0].headers == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "length_bytes"),
+    [
+        ([("Content-Length", "26")], 26),
+        ([("content-length", "0")], 0),
+        ([], None),
+        ([("Content-Length", "-1")], None),
+        ([("Content-Length", "26, 26")], None),
+        ([("Content-Length", "9" * 19)], None),
+        ([("Content-Length", "\xb2")], None),
+    ],
+)
+def test_head_without_a_body_has_the_length_that_the_handler_says(declared, length_bytes):
+    response, body = read(head(200, *declared), head_only=True)
+    assert (response.length_bytes, body) == (length_bytes, b"")
+    assert not isinstance(response.body, bytes)  # of those, the length would be sent
+
+
+def test_head_with_a_body_has_its_length():
+    response, _ = read(head(200, ("Content-Length", "26")) + b"page", head_only=True)
+    assert (response.body, response.length_bytes) == (b"page", 4)
+    response, _ = read(Streamed(head() + b"one", b"two"), head_only=True)
+    assert response.length_bytes == 6
+
+
+def test_a_head_whose_answer_has_no_body_is_framed_as_such():
+    response, _ = read(head(304, ("Content-Length", "26")), head_only=True)
+    assert (response.body, response.length_bytes) == (b"", 0)
 
 
 def test_headers_that_are_too_large_are_a_bad_response():

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyfc.errors import InvalidArgument
-from anyfc.identity.claims import Parts, find_token, hide, needs_form, pass_claims, show
+from anyfc.identity.claims import (
+    FORM_BYTES,
+    FORM_FIELDS,
+    Parts,
+    check_form,
+    find_token,
+    hide,
+    needs_form,
+    pass_claims,
+    show,
+)
+from anyfc.identity.names import decode
 from anyfc.model.access import ClaimPass, Jwt, Lookup
 
 POSITIONS = ("header", "query", "form", "cookie")
@@ -82,7 +93,7 @@ def test_a_prefix_is_taken_off_and_must_be_there(sent, token):
         (
             "cookie",
             parts(headers=[(b"cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"b=2")]),
-            parts(headers=[(b"host", b"h"), (b"cookie", b"a=1; b=2; uid=7")]),
+            parts(headers=[(b"host", b"h"), (b"cookie", b"uid=7; a=1; b=2")]),
         ),
     ],
 )
@@ -103,6 +114,26 @@ FORGED = [
     ("cookie", parts(headers=[(b"host", b"h"), (b"cookie", b"a=1; uid=evil;uid=evil")]), "uid"),
     ("cookie", parts(headers=[(b"host", b"h"), (b"cookie", b"a=1;%75id=evil; uid =evil")]), "uid"),
     ("cookie", parts(headers=[(b"cookie", b"uid=evil"), (b"host", b"h")]), "uid"),
+    # PHP reads what is neither letter nor digit as an underscore, and names up to a NUL.
+    ("header", parts(headers=[(b"x.uid", b"evil"), (b"X!UID", b"evil"), (b"host", b"h")]), "x-uid"),
+    ("query", parts(b"/?u.id=evil&u%5bid=evil&u+id=evil&%20u_id=evil&a=1"), "u_id"),
+    ("query", parts(b"/?%20uid=evil&+uid=evil&UID=evil&uid%00x=evil&a=1"), "uid"),
+    ("cookie", parts(headers=[(b"cookie", b"a=1; u.id=evil; u_id[]=evil; u id=evil")]), "u_id"),
+    # Express reads what is in brackets, other servers what is behind a question mark.
+    ("query", parts(b"/?[uid]=evil&%5Buid%5D=evil&[uid][]=evil&a=1"), "uid"),
+    ("query", parts(b"/??uid=evil&a=1"), "uid"),
+    ("form", parts(form=b"[uid]=evil&+uid=evil&a=1"), "uid"),
+    # To some servers `;` stands between parameters.
+    ("query", parts(b"/?a=1;uid=evil;%75id=evil&uid=evil;b=2"), "uid"),
+    ("form", parts(form=b"a=1;uid=evil; uid=evil"), "uid"),
+    # Python's cookies begin behind spaces, others' behind commas.
+    ("cookie", parts(headers=[(b"cookie", b"a=1 uid=evil")]), "uid"),
+    ("cookie", parts(headers=[(b"cookie", b"a=1 uid = evil")]), "uid"),
+    ("cookie", parts(headers=[(b"cookie", b"a=1,uid=evil, uid[x]=evil; \xa0uid\xa0=evil")]), "uid"),
+    # As far as names are looked at, what is before them does not count.
+    ("form", parts(form=b"a=1&" + b"%20[" * 1000 + b"%75%69%64%5b=evil"), "uid"),
+    ("form", parts(form=b"a=1&uid[" + b"x" * 1000 + b"]=evil"), "uid"),
+    ("query", parts(b"/?user[id]=evil&user%5Bid%5D=evil&user[id][]=evil&a=1"), "user[id]"),
 ]
 
 
@@ -126,6 +157,26 @@ def test_it_is_taken_away_also_when_there_is_no_claim_to_put_there(position, sen
     passes = [ClaimPass(position=position, claim="c", name=name)]
     what = hide(passes) if claims is None else pass_claims(passes, claims)
     assert b"evil" not in repr(show(what, sent)).encode()
+
+
+@pytest.mark.parametrize(
+    ("position", "sent"),
+    [
+        ("header", parts(headers=[(b"xuid", b"1"), (b"x-uid-2", b"2"), (b"uid", b"3")])),
+        ("query", parts(b"/?uid=1&x-uidx=2&a[x-uid]=3&a=x-uid=4;b;;&&c")),
+        ("form", parts(form=b"uid=1&x-uidx=2&a[x-uid]=3&a=%3bx-uid%3d4&b;;&&c")),
+        ("cookie", parts(headers=[(b"cookie", b"a=x-uid=1;; b=say x-uid;c; d=e f=g,h=i")])),
+    ],
+)
+def test_what_is_not_of_the_claim_stays_as_it_was_sent(position, sent):
+    passes = [ClaimPass(position=position, claim="c", name="X-Uid")]
+    assert show(hide(passes), sent) == sent
+
+
+def test_of_a_cookie_only_what_is_of_the_claim_is_cut():
+    sent = parts(headers=[(b"cookie", b'a="1 uid=2;b=3;  c=4 5,uid = 6 ; uid=7 d=8;e=9')])
+    seen = show(hide([ClaimPass(position="cookie", claim="c", name="uid")]), sent)
+    assert seen.headers == [(b"cookie", b'a="1;b=3;  c=4 5;e=9')]
 
 
 def test_two_claims_may_have_the_same_name_at_two_positions():
@@ -180,18 +231,103 @@ def test_a_form_is_needed_when_it_is_looked_into_or_changed(kind):
         assert not needs_form(jwt(claim="form", lookup="form"), other)
 
 
+def of_type(value, *more):
+    return [(b"content-type", value), *more]
+
+
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "wanted"),
     [
-        [(b"content-type", b"multipart/form-data; boundary=x")],
-        [FORM_TYPE, (b"content-type", b"Multipart/Form-Data")],
-        [(b"content-type", b"text/plain"), FORM_TYPE],
+        (of_type(b"multipart/form-data; boundary=x"), "as application/x-www-form-urlencoded"),
+        (of_type(b"Multipart/Form-Data ;boundary=x"), "as application/x-www-form-urlencoded"),
+        (of_type(b"multipart/mixed; boundary=x"), "as application/x-www-form-urlencoded"),
+        (of_type(b"text/plain", FORM_TYPE), "with one Content-Type"),
+        ([FORM_TYPE, (b"content_type", b"multipart/form-data")], "with one Content-Type"),
+        ([(b"content_type", b"text/plain")], "with one Content-Type"),
+        ([(b"content-length", b"5")], "with one Content-Type"),
+        ([(b"transfer-encoding", b"chunked")], "with one Content-Type"),
+        (of_type(b""), "with a Content-Type of the form type/subtype"),
+        (of_type(b"form"), "with a Content-Type of the form type/subtype"),
+        (
+            of_type(b"application/x-www-form-urlencoded,x"),
+            "with a Content-Type of the form type/subtype",
+        ),
+        (
+            of_type(b"application/x-www-form-urlencoded x"),
+            "with a Content-Type of the form type/subtype",
+        ),
+        (
+            of_type(b"application/x-www-form-urlencoded\tx"),
+            "with a Content-Type of the form type/subtype",
+        ),
+        (
+            of_type(b"multipart/form-data,; boundary=b"),
+            "with a Content-Type of the form type/subtype",
+        ),
+        (
+            of_type(b"multipart/form-data , boundary=b"),
+            "with a Content-Type of the form type/subtype",
+        ),
+        (of_type(FORM_TYPE[1] + b";charset=utf-16"), "in UTF-8"),
+        (of_type(FORM_TYPE[1] + b"; charset=utf-8; charset=utf-7"), "in UTF-8"),
+        (of_type(FORM_TYPE[1] + b"; charset*=utf-8''utf-16"), "in UTF-8"),
+        ([FORM_TYPE, (b"content-encoding", b"deflate")], "without a Content-Encoding"),
+        ([FORM_TYPE, (b"content-encoding", b"identity, gzip")], "without a Content-Encoding"),
+        ([FORM_TYPE, (b"content_encoding", b"GZIP")], "without a Content-Encoding"),
     ],
 )
-def test_fields_that_are_not_seen_here_are_refused_where_claims_are_passed_as_fields(headers):
-    with pytest.raises(InvalidArgument, match="application/x-www-form-urlencoded"):
+def test_fields_that_are_not_seen_here_are_refused_where_claims_are_passed_as_fields(
+    headers, wanted
+):
+    with pytest.raises(InvalidArgument, match=f"must be sent {wanted} here"):
         needs_form(jwt(claim="form"), headers)
     needs_form(jwt(lookup="form"), headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "needed"),
+    [
+        ([], False),
+        ([(b"content-length", b"0")], False),
+        (of_type(b"application/vnd.a+json; charset=utf-16"), False),
+        (of_type(b"text/plain ; a=b, c"), False),
+        (of_type(FORM_TYPE[1] + b";"), True),
+        (of_type(FORM_TYPE[1] + b'; charset="UTF-8";'), True),
+        (of_type(FORM_TYPE[1] + b";charset=iso-8859-1"), True),
+        ([FORM_TYPE, (b"content-encoding", b"Identity")], True),
+    ],
+)
+def test_bodies_that_every_server_reads_alike_are_let_through(headers, needed):
+    assert needs_form(jwt(claim="form"), headers) is needed
+
+
+def test_a_form_has_no_more_fields_than_are_looked_into():
+    for mark in (b"&", b";"):
+        check_form(mark.join([b"a"] * FORM_FIELDS))
+        with pytest.raises(InvalidArgument, match=f"more than {FORM_FIELDS} fields"):
+            check_form(mark.join([b"a"] * (FORM_FIELDS + 1)))
+
+
+def test_of_the_largest_form_only_what_could_be_meant_is_decoded(monkeypatch):
+    decoded = 0
+
+    def count(text):
+        nonlocal decoded
+        decoded += len(text)
+        return decode(text)
+
+    monkeypatch.setattr("anyfc.identity.claims.decode", count)
+    monkeypatch.setattr("anyfc.identity.names.decode", count)
+    for form in (
+        b"&".join([b"%41" * 370] * FORM_FIELDS),
+        b"%20" * (FORM_BYTES // 3),
+        b"uid=" + b"%41" * (FORM_BYTES // 3),
+        b"a=" + b"%41" * (FORM_BYTES // 3),
+    ):
+        decoded = 0
+        find("form", "uid", parts(form=form[:FORM_BYTES]))
+        shown("form", "7", parts(form=form[:FORM_BYTES]))
+        assert decoded <= 64 * 1024
 
 
 TEXT = st.binary(max_size=30)

@@ -126,6 +126,7 @@ def test_a_pair_is_made_once_and_only_its_owner_can_read_it(tmp_path):
     assert not pair.shown
     assert ensure_pair(folder) == read_pair(folder) == pair
     assert stat.S_IMODE((folder / FILE_NAME).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert [path.name for path in folder.iterdir()] == [FILE_NAME]
 
 

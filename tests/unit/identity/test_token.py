@@ -260,12 +260,14 @@ def test_a_key_that_cannot_be_read_does_not_shut_out_the_others():
         (rsa_jwk(alg="none"), "alg 'none'"),
         (jwk(("oct", ""), alg="RS256"), "alg 'RS256'"),
         (jwk(("EC", "P-256"), alg="ES384"), "alg 'ES384'"),
-        (rsa_jwk(use="enc"), "use must be 'sig'"),
+        (rsa_jwk(use="enc"), "for another use than 'sig'"),
         (rsa_jwk(kid=1), "must be texts"),
         ({"kty": "RSA"}, "cannot be read"),
-        ({"kty": "oct"}, "cannot be read"),
+        ({"kty": "oct"}, "k is missing"),
         ({"kty": "oct", "k": ""}, "cannot be read"),
-        ({"kty": "oct", "k": 1}, "cannot be read"),
+        ({"kty": "oct", "k": 1}, "k must be text in base64url"),
+        ({"kty": "oct", "k": "not base64"}, "k must be text in base64url"),
+        ({**jwk(("EC", "P-256")), "y": "ä"}, "y must be text in base64url"),
         ({"kty": "OKP", "crv": "Ed25519", "x": "AA"}, "cannot be read"),
         ({**jwk(("EC", "P-256")), "x": part(b"\0" * 32).decode()}, "cannot be read"),
         ({"kty": "RSA", "n": "AA", "e": "AA"}, "cannot be read"),
@@ -273,8 +275,31 @@ def test_a_key_that_cannot_be_read_does_not_shut_out_the_others():
 )
 def test_a_key_that_cannot_be_used_is_refused_when_it_is_configured(key, message):
     with pytest.raises(InvalidArgument, match=message) as refused:
-        check_keys([rsa_jwk(), key])
+        check_keys([rsa_jwk(), key], "jwks.keys")
     assert refused.value.message.startswith("jwks.keys[1]: ")
+    assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"kty": "oct", "k": ["a-secret"]},
+        {"kty": "oct", "k": "a-secret", "alg": "a-secret" * 3},
+        {"kty": "oct", "k": "a-secret", "use": "enc"},
+        {"kty": "oct", "k": "a-secret!ä"},
+        {"kty": "RSA", "n": "a-secret!ä", "e": "AQAB"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "a-secret"},
+        {"kty": "EC", "crv": "P-256", "x": "a-secret", "y": "a-secret"},
+    ],
+)
+def test_a_refusal_does_not_show_the_key(key):
+    with pytest.raises(InvalidArgument) as refused:
+        check_keys([key], "keys")
+    assert "a-secret" not in refused.value.message.replace(key.get("alg", "-")[:20], "")
+
+
+def test_keys_that_can_all_be_used_are_accepted():
+    check_keys([jwk(kind, kid="k", use="sig", key_ops=["verify"]) for kind in PRIVATE], "keys")
 
 
 def test_of_a_pair_no_private_half_is_kept():

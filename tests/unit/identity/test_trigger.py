@@ -225,8 +225,8 @@ GUARDED = Jwt(keys=(OCT,), lookups=LOOKUPS, claims=CLAIMS, guarded=("/admin/*", 
         b"/public/a%20b",
         b"/%70ublic/a",
         b"/public/a..b",
-        b"/public/a;b",
-        b"/public/100%25",
+        b"/public/...",
+        b"/public/.well-known/",
         b"/login",
         b"/%C3%A9",
     ],
@@ -265,6 +265,23 @@ def test_a_public_path_needs_no_token(path):
         b"//public/a",
         b"//secret/..//public/a",
         b"/public/..",
+        b"/public/.",
+        b"/public/a;b",
+        b"/public/a%3Bb",
+        b"/public/100%25",
+        b"/public/%zz",
+        b"/public/%u002e%u002e/secret",
+        b"/public/%c0%ae%c0%ae/secret",
+        b"/public/a%00",
+        b"/public/a%0a",
+        b"/public/a%3F",
+        b"/public/a%23",
+        b"/public/a#/../secret",
+        b"/public/../admin/users#/../../public/x",
+        b"/public/../admin/..;/public/x",
+        b"/public/../admin/%252e%252e/public/x",
+        b"/public/../admin//../public/x",
+        b"/public%2Fa",
         b"public/a",
         b"http://host/public/a",
         b"\xff",
@@ -280,9 +297,20 @@ def test_a_path_that_could_be_read_as_another_one_needs_a_token(path):
     [
         (b"/", False),
         (b"/a", False),
-        (b"/me/", False),
-        (b"/admin", False),
+        (b"/a/", False),
+        (b"/a%20b", False),
+        (b"/mean", False),
+        (b"/me/a", False),
+        (b"/administrator", False),
         (b"/me", True),
+        (b"/me/", True),
+        (b"/ME", True),
+        (b"/%4de", True),
+        (b"/me#", True),
+        (b"/me%23", True),
+        (b"/me%00", True),
+        (b"/Admin/a", True),
+        (b"/admin", True),
         (b"/%6de", True),
         (b"/./me", True),
         (b"//me", True),
@@ -295,12 +323,30 @@ def test_a_path_that_could_be_read_as_another_one_needs_a_token(path):
         (b"/admin/../a", True),
         (b"/%2561dmin/a", True),
         (b"/a\\..\\admin\\a", True),
+        (b"/\\x/admin/users", True),
+        (b"//x/admin/users", True),
+        (b"/x/../admin//../users", True),
+        (b"/x/../admin/users#/../../../y", True),
+        (b"/x%2f..%2fadmin/users", True),
+        (b"/x%5Cadmin", True),
         (b"http://host/admin/a", True),
         (b"*", True),
     ],
 )
 def test_where_paths_are_guarded_only_these_need_a_token(path, needs):
     assert needs_token(GUARDED, path) is needs
+
+
+def test_guarded_paths_are_found_whatever_their_case_in_the_settings():
+    access = Jwt(keys=(), lookups=(), guarded=("/Me", "/Straße/*"))
+    for path in ("/me", "/ME/", "/STRASSE/", "/straße/a"):
+        assert needs_token(access, path.encode())
+
+
+def test_a_path_that_could_be_read_as_another_one_needs_a_token_even_if_all_are_public():
+    access = Jwt(keys=(), lookups=(), public=("*",))
+    assert not needs_token(access, b"/a")
+    assert needs_token(access, b"//a")
 
 
 def test_without_paths_every_path_needs_a_token():

@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from anyfc.model.domain import Rewrite, Route, Rule, choose_route, compile_regex, rewrite
+from anyfc.model.domain import (
+    Rewrite,
+    Route,
+    Rule,
+    as_requested,
+    choose_route,
+    compile_regex,
+    percent_encode,
+    rewrite,
+)
 
 
 def routes(**functions):
@@ -67,6 +76,8 @@ def regex(*rules):
         (wildcard(("/b", "/c")), "/a?/b", "/a?/b"),
         (regex((r"^/(\d+)/(\w+)$", "/$2/$1")), "/12/cat", "/cat/12"),
         (regex(("/(?:(a)|(b))", "/$1-$2-$3")), "/b", "/-b-"),
+        (wildcard(("/*" * 11, "/$11-$10-$1")), "/a/b/c/d/e/f/g/h/i/j/k", "/k-j-a"),
+        (wildcard(("/a/*", "/$10")), "/a/b", "/"),
         (regex(("^/users/([0-9]+)$", "/user?id=$1")), "/users/7", "/user?id=7"),
         (regex(("(?i)^/HELLO", "/bye")), "/hello", "/bye"),
         (Rewrite(equal=(Rule("/a", "/b"),)), "/a?x=1", "/b?x=1"),
@@ -101,6 +112,58 @@ def test_no_rule_takes_long_on_any_path(rules):
     assert rewrite(rules, target) == target
     # Backtracking would take longer than anybody waits.
     assert time.perf_counter() - began < 5
+
+
+CHINESE = "%E4%B8%AD"  # of 中
+
+
+def requested(rules):
+    (route,) = as_requested([Route(path="/*", function="f", rewrite=rules)])
+    return route.rewrite
+
+
+@pytest.mark.parametrize(
+    ("text", "encoded"),
+    [
+        ("/a%20b?c=%e4$1*", "/a%20b?c=%e4$1*"),
+        ("/a#b", "/a%23b"),
+        ("/a b/中", f"/a%20b/{CHINESE}"),
+        ("/é\r\n\x7f", "/%C3%A9%0D%0A%7F"),
+    ],
+)
+def test_what_cannot_be_sent_is_percent_encoded_and_nothing_else(text, encoded):
+    assert percent_encode(text) == encoded
+
+
+def test_a_path_is_met_as_clients_send_it():
+    given = routes(f="/中/*", g="/a b", h="/*")
+    sent = as_requested(given)
+    found = [choose_route(sent, path) for path in (f"/{CHINESE}/x", "/a%20b", "/中/x", "/a b")]
+    assert [route.function for route in found if route] == ["f", "g", "h", "h"]
+    assert [route.path for route in given] == ["/中/*", "/a b", "/*"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "target", "seen"),
+    [
+        (Rewrite(equal=(Rule("/中", "/新 b"),)), f"/{CHINESE}?x", "/%E6%96%B0%20b?x"),
+        (wildcard(("/中/*", "/é/$1")), f"/{CHINESE}/%E6", "/%C3%A9/%E6"),
+        (wildcard(("/a b/*", "/$1")), "/a%20b/c", "/c"),
+        (regex(("^/中+/(.*)", "/$1")), f"/{CHINESE}{CHINESE}/a", "/a"),
+        (regex((r"^/a\ ?b", "/c")), "/a%20b", "/c"),
+        (regex((r"^/\#\"#\.", "/c")), '/%23"%23.', "/c"),
+        (regex((r"^/[^]中]/\d", "/c")), "/x/1", "/c"),
+        (regex((r"^/\[中\]", "/c")), f"/[{CHINESE}]", "/c"),
+        (Rewrite(equal=(Rule("/a", "/b HTTP/1.1\r\nX: 1"),)), "/a", "/b%20HTTP/1.1%0D%0AX:%201"),
+    ],
+)
+def test_rules_are_compared_with_and_make_paths_as_clients_send_them(rules, target, seen):
+    assert rewrite(requested(rules), target) == seen
+
+
+def test_a_regular_expression_that_cannot_be_encoded_stays_as_it_is():
+    rules = regex(("/(?P<名>a)", "/$1"))
+    assert requested(rules).regex[0].match == "/(?P<名>a)"
 
 
 @pytest.mark.parametrize("wrong", ["(", r"(a)\1", "(?=a)", "a{2000}", "[", "\udc80"])

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import json
+import os
 
 import frames
 
@@ -10,6 +11,7 @@ MIB = 1024 * 1024
 RESULT_BYTES = 32 * MIB
 DESCRIPTION_BYTES = MIB
 MESSAGE_CHARACTERS = 64 * 1024
+ENCODER_FOLDER = os.path.dirname(json.__file__) + os.sep
 
 
 class Failure(Exception):
@@ -26,12 +28,21 @@ def result(value):
     if isinstance(value, (bytes, bytearray, memoryview)):
         body = bytes(value)
     else:
-        text = value if isinstance(value, str) else ENCODER.encode(value)
+        text = value if isinstance(value, str) else _encode(value)
         body = text.encode("utf-8", "surrogateescape")
     if len(body) > RESULT_BYTES:
         message = "The result is %d bytes long, the limit is %d bytes" % (len(body), RESULT_BYTES)
         raise Failure("ResponseTooLarge", message)
     return body
+
+
+def _encode(value):
+    try:
+        return ENCODER.encode(value)
+    except Exception as error:
+        # Where the encoder stood says nothing; where a `to_json` of the user's did, does.
+        lines = _stack(error, ENCODER_FOLDER)
+        raise Failure(type(error).__name__, message(error), lines) from error
 
 
 def description(error):
@@ -55,9 +66,9 @@ def message(error):
         return "<unprintable %s object>" % type(error).__name__
 
 
-def _stack(error):
+def _stack(error, *besides):
     try:
-        return frames.of_error(error)
+        return frames.of_error(error, *besides)
     except Exception:
         return []  # user code left the interpreter unable to find its sources
 

@@ -10,11 +10,15 @@ FRAMES = 100
 LINE_CHARACTERS = 500
 
 
-def of_error(error):
-    """The frames of an exception, oldest first, each as the strings that FC shows."""
+def of_error(error, *besides):
+    """The frames of an exception, oldest first, each as the strings that FC shows.
+
+    Those of our own are not among them, nor those of code in the folders `besides`.
+    """
+    walk = traceback.walk_tb(error.__traceback__)
     return [
         list(filter(None, (shown('File "%s"' % file), "line %s" % number, "in " + place, line)))
-        for file, number, place, line in _users(traceback.walk_tb(error.__traceback__))
+        for file, number, place, line in _users(walk, besides)
     ]
 
 
@@ -39,16 +43,17 @@ def shown(text):
     return text if now.code == "/code" else text.replace(now.code + "/", "/code/")
 
 
-def _users(walk):
+def _users(walk, besides=()):
     """(file, line number, function, line) of the frames above our first one, without ours."""
     frames = list(walk)
-    first = next((at for at, (frame, _) in enumerate(frames) if _is_ours(frame)), 0)
-    frames = [pair for pair in frames[first:] if not _is_ours(pair[0])]
+    first = next((at for at, (frame, _) in enumerate(frames) if _is_in(frame, OWN_FOLDER)), 0)
+    folders = (OWN_FOLDER, *besides)
+    frames = [pair for pair in frames[first:] if not _is_in(pair[0], folders)]
     if len(frames) > FRAMES:
         frames = frames[: FRAMES // 2] + frames[-FRAMES // 2 :]
     for frame in traceback.StackSummary.extract(iter(frames)):
         yield frame.filename, frame.lineno, frame.name, (frame.line or "")[:LINE_CHARACTERS]
 
 
-def _is_ours(frame):
-    return frame.f_code.co_filename.startswith(OWN_FOLDER)
+def _is_in(frame, folders):
+    return frame.f_code.co_filename.startswith(folders)

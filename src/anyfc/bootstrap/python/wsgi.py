@@ -12,7 +12,8 @@ import os
 import re
 import sys
 
-from answer import RESULT_BYTES, Failure
+import output
+from answer import RESULT_BYTES, Failure, description
 
 KIB = 1024
 # More than any head that the server takes (8 KiB of names and values) can be as JSON.
@@ -125,9 +126,7 @@ class Response:
             else:
                 raise _invalid(result, "no iterable of bytes or text")
         finally:
-            close = getattr(result, "close", None)
-            if callable(close):
-                close()
+            _close(result)
 
     def encode(self):
         if self._status is None:
@@ -136,6 +135,16 @@ class Response:
         if len(head) > HEAD_BYTES:
             raise Failure("ResponseTooLarge", "The response headers are far too long")
         return b"".join([len(head).to_bytes(4, "big"), head, *self._pieces])
+
+
+def _close(result):
+    """Close what the handler returned; its answer is complete, or failed already."""
+    try:
+        close = getattr(result, "close", None)
+        if callable(close):
+            close()
+    except Exception as error:
+        output.log_failure("The response could not be closed: " + description(error))
 
 
 def _invalid(value, problem):

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from anyfc.api.body import read_body
 from anyfc.api.etag import answer_marked, check_match
 from anyfc.api.functions import add_code, answer, answer_code, refuse_taken
+from anyfc.api.older.function_wire import Sent, make, merge, read_create, read_update, show
+from anyfc.api.older.services import read_start, service_of
 from anyfc.api.pages import show_page
 from anyfc.api.parts import Parts
-from anyfc.api.service_function_wire import Sent, make, merge, read_create, read_update, show
-from anyfc.api.services import read_start, service_of
 from anyfc.model.function import Function, name_in
 
 CHECKSUM_HEADER = "x-fc-code-checksum"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from anyfc.api import wire
-from anyfc.api.service_function_wire import make, merge, read_create, read_update, show
+from anyfc.api.older.function_wire import make, merge, read_create, read_update, show
 from anyfc.errors import InvalidArgument, NotSupported
 from anyfc.model.function import Code, CustomRuntime, Function, HealthCheck, Hook
 

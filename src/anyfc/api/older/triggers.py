@@ -14,10 +14,10 @@ from starlette.responses import Response
 from anyfc.api.body import read_body
 from anyfc.api.etag import answer_marked, check_match
 from anyfc.api.functions import answer
+from anyfc.api.older.functions import function_of
+from anyfc.api.older.services import read_start
 from anyfc.api.pages import show_page
 from anyfc.api.parts import Parts
-from anyfc.api.service_functions import function_of
-from anyfc.api.services import read_start
 from anyfc.api.trigger_wire import make, merge, read_create, read_update
 from anyfc.api.triggers import show_here
 from anyfc.model.trigger import Trigger

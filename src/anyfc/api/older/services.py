@@ -8,9 +8,9 @@ from starlette.responses import Response
 from anyfc.api.body import read_body
 from anyfc.api.etag import answer_marked, check_match
 from anyfc.api.functions import answer
+from anyfc.api.older.service_wire import make, merge, read_create, read_update, show
 from anyfc.api.pages import read_page, show_page
 from anyfc.api.parts import Parts
-from anyfc.api.service_wire import make, merge, read_create, read_update, show
 from anyfc.errors import NotSupported
 from anyfc.model.function import Service, name_in
 from anyfc.model.version import check_qualifier

@@ -10,8 +10,9 @@ from typing import Any
 
 from anyfc.api.kept import KEPT, ROLE_NAME
 from anyfc.api.shape import Record, Shape, Text
-from anyfc.api.wire import FUNCTION_NAME, show_time
-from anyfc.model.function import Service
+from anyfc.api.wire import FUNCTION_NAME, show_in_list, show_time
+from anyfc.errors import InvalidArgument
+from anyfc.model.function import Function, Service
 
 # Wire name → model name.
 NAMES: Mapping[str, str] = {
@@ -73,6 +74,22 @@ def make(sent: Sent, *, service_id: str, now: datetime) -> Service:
 def merge(old: Service, sent: Sent, *, now: datetime) -> Service:
     """Return the service after an update; what was sent replaces the old value as a whole."""
     return replace(old, modified_at=now, kept={**old.kept, **sent.kept}, **sent.values)
+
+
+def check_function(old: Function, new: Function) -> None:
+    """Refuse an update of 3.0 that sets a function apart from its service.
+
+    Raises InvalidArgument.
+    """
+    if not old.service:
+        return
+    before, after = (show_in_list(function, region="", account_id="") for function in (old, new))
+    for name in ("role", *KEPT_HERE):
+        if before[name] != after[name]:
+            raise InvalidArgument(
+                f"{name}: service '{old.service}' has one for all of its functions; "
+                "change it there, with UpdateService of the API before 3.0"
+            )
 
 
 def show(service: Service) -> dict[str, Any]:

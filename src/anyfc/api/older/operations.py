@@ -4,10 +4,8 @@ Source: api.md 10.1; names as in API version 2021-04-06, and as in 2016-08-15 wh
 the operation.
 """
 
-from anyfc.api import service_functions, service_triggers, services
+from anyfc.api.older import functions, services, triggers
 from anyfc.api.parts import Operations
-
-VERSIONS = ("2016-08-15", "2021-04-06")
 
 # InvokeFunction is the gateway's and does not come here.
 SERVICE = "/services/{serviceName}"
@@ -20,18 +18,18 @@ OPERATIONS: Operations = (
     ("UpdateService", "PUT", SERVICE, services.update),
     ("DeleteService", "DELETE", SERVICE, services.delete),
     ("ListServices", "GET", "/services", services.list_),
-    ("CreateFunction", "POST", SERVICE + "/functions", service_functions.create),
-    ("GetFunction", "GET", FUNCTION, service_functions.get),
-    ("UpdateFunction", "PUT", FUNCTION, service_functions.update),
-    ("DeleteFunction", "DELETE", FUNCTION, service_functions.delete),
-    ("ListFunctions", "GET", SERVICE + "/functions", service_functions.list_),
-    ("GetFunctionCode", "GET", FUNCTION + "/code", service_functions.get_code),
+    ("CreateFunction", "POST", SERVICE + "/functions", functions.create),
+    ("GetFunction", "GET", FUNCTION, functions.get),
+    ("UpdateFunction", "PUT", FUNCTION, functions.update),
+    ("DeleteFunction", "DELETE", FUNCTION, functions.delete),
+    ("ListFunctions", "GET", SERVICE + "/functions", functions.list_),
+    ("GetFunctionCode", "GET", FUNCTION + "/code", functions.get_code),
     ("InvokeFunction", "POST", FUNCTION + "/invocations", None),
-    ("CreateTrigger", "POST", FUNCTION + "/triggers", service_triggers.create),
-    ("GetTrigger", "GET", FUNCTION + "/triggers/{triggerName}", service_triggers.get),
-    ("UpdateTrigger", "PUT", FUNCTION + "/triggers/{triggerName}", service_triggers.update),
-    ("DeleteTrigger", "DELETE", FUNCTION + "/triggers/{triggerName}", service_triggers.delete),
-    ("ListTriggers", "GET", FUNCTION + "/triggers", service_triggers.list_),
+    ("CreateTrigger", "POST", FUNCTION + "/triggers", triggers.create),
+    ("GetTrigger", "GET", FUNCTION + "/triggers/{triggerName}", triggers.get),
+    ("UpdateTrigger", "PUT", FUNCTION + "/triggers/{triggerName}", triggers.update),
+    ("DeleteTrigger", "DELETE", FUNCTION + "/triggers/{triggerName}", triggers.delete),
+    ("ListTriggers", "GET", FUNCTION + "/triggers", triggers.list_),
     # Versions, aliases, custom domains, layers
     ("PublishServiceVersion", "POST", SERVICE + "/versions", None),
     ("ListServiceVersions", "GET", SERVICE + "/versions", None),

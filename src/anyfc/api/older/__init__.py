@@ -1,0 +1,1 @@
+"""The API before 3.0: services, and what is made in them."""
