@@ -12,8 +12,7 @@ from anyfc.api.kept import HEALTH_CHECK, PORT
 from anyfc.api.shape import Items, Record, Text
 from anyfc.errors import InvalidArgument
 from anyfc.model.function import CustomRuntime, HealthCheck
-
-CONTAINER = "custom-container"
+from anyfc.runtime.table import CONTAINER, brings_server
 
 ARGUMENT = Text(0, 16 * 1024, re.compile(r"[^\0]*"), "holds a NUL character")
 CUSTOM_RUNTIME = Record(
@@ -56,7 +55,7 @@ def settle_custom(
 
     Raises InvalidArgument when the runtime has no such settings.
     """
-    if not runtime.startswith("custom"):
+    if not brings_server(runtime):
         if sent not in (None, CustomRuntime()):
             raise InvalidArgument(f"customRuntimeConfig: not allowed with runtime {runtime}")
         return None
@@ -70,8 +69,9 @@ def show_custom(custom: CustomRuntime) -> dict[str, Any]:
         "port": custom.port,
     }
     if custom.health_check is not None:
-        shown["healthCheckConfig"] = {
-            name: getattr(custom.health_check, attribute)
-            for name, attribute in HEALTH_NAMES.items()
-        }
+        shown["healthCheckConfig"] = show_health(custom.health_check)
     return shown
+
+
+def show_health(check: HealthCheck) -> dict[str, Any]:
+    return {name: getattr(check, attribute) for name, attribute in HEALTH_NAMES.items()}

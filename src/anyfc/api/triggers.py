@@ -33,6 +33,11 @@ def show_here(trigger: Trigger, request: Request, parts: Parts) -> dict[str, obj
 async def create(request: Request, parts: Parts) -> Response:
     function = name_of(request)
     parts.catalog.get(function)
+    return answer_trigger(await store_new(function, request, parts), request, parts)
+
+
+async def store_new(function: str, request: Request, parts: Parts) -> Trigger:
+    """Make the trigger that a request asks for. Raises what reading and storing it do."""
     sent = await read_body(request, limit_bytes=parts.body_bytes, read=read_create)
     trigger = make(
         sent,
@@ -42,7 +47,7 @@ async def create(request: Request, parts: Parts) -> Response:
         now=parts.now(),
     )
     await parts.triggers.create(trigger)
-    return answer_trigger(trigger, request, parts)
+    return trigger
 
 
 async def get(request: Request, parts: Parts) -> Response:

@@ -14,7 +14,6 @@ from typing import Any
 
 from anyfc.api.body import Base64
 from anyfc.api.custom_wire import (
-    CONTAINER,
     CUSTOM_RUNTIME,
     read_custom,
     settle_custom,
@@ -24,32 +23,14 @@ from anyfc.api.kept import KEPT, ROLE_NAME
 from anyfc.api.shape import Choice, Integer, Number, Record, Shape, Text, TextMap
 from anyfc.errors import InvalidArgument, NotSupported
 from anyfc.model.function import Code, Function, Hook
+from anyfc.runtime.table import CONTAINER, CUSTOM, PYTHON, brings_server
 
-RUNTIMES = (
-    "nodejs8",
-    "nodejs10",
-    "nodejs12",
-    "nodejs14",
-    "nodejs16",
-    "nodejs18",
-    "nodejs20",
-    "python2.7",
-    "python3",
-    "python3.9",
-    "python3.10",
-    "python3.12",
-    "php7.2",
-    "java8",
-    "java11",
-    "go1",
-    "dotnetcore2.1",
-    "dotnetcore3.1",
-    "custom",
-    "custom.debian10",
-    "custom.debian11",
-    "custom.debian12",
-    CONTAINER,
-)
+# Those that cannot be run here can be made all the same.
+OTHER_RUNTIMES = (
+    "nodejs8", "nodejs10", "nodejs12", "nodejs14", "nodejs16", "nodejs18", "nodejs20", "python2.7",
+    "php7.2", "java8", "java11", "go1", "dotnetcore2.1", "dotnetcore3.1",
+)  # fmt: skip
+RUNTIMES = (*OTHER_RUNTIMES, *PYTHON, *sorted(CUSTOM), CONTAINER)
 
 MEMORY_MIB = Integer(128, 32768, step=64)
 CPU = Number(0.05, 16, steps_per_one=20)
@@ -147,6 +128,14 @@ REQUIRED = ("functionName", "runtime", "handler")
 UNSEEN = ("description", "idle_timeout_s", "restriction", "modified_at", "generation")
 
 
+def take_log(kept: dict[str, Any]) -> dict[str, str]:
+    """Take out of what is only kept where logs are said to go, by names in the model."""
+    if "logConfig" not in kept:
+        return {}
+    log = kept["logConfig"]
+    return {"log_project": log.pop("project", ""), "log_store": log.pop("logstore", "")}
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """Code as it was uploaded, not yet looked into."""
@@ -191,9 +180,7 @@ def sort_out(fields: dict[str, Any]) -> Sent:
         values["idle_timeout_s"] = None if fields["idleTimeout"] == -1 else fields["idleTimeout"]
     if "customRuntimeConfig" in fields:
         values["custom"] = read_custom(fields["customRuntimeConfig"])
-    if "logConfig" in kept:
-        values["log_project"] = kept["logConfig"].pop("project", "")
-        values["log_store"] = kept["logConfig"].pop("logstore", "")
+    values |= take_log(kept)
     if "instanceLifecycleConfig" in kept:
         hooks = kept["instanceLifecycleConfig"]
         values["initializer"] = take_hook(hooks, "initializer")
@@ -292,7 +279,7 @@ def complete_size(cpu: float | None, memory_mib: int | None) -> tuple[float, int
 
 def check(function: Function) -> None:
     """Refuse fields that are right one by one, but not together. Raises InvalidArgument."""
-    custom = function.runtime.startswith("custom")
+    custom = brings_server(function.runtime)
     isolation = function.kept.get("instanceIsolationMode", "SHARE")
     image = "customContainerConfig" in function.kept
     ratio = function.memory_mib / function.cpu

@@ -15,6 +15,12 @@ PYTHON: Mapping[str, tuple[int, int]] = {
 
 # Those that bring a server of their own, but no image.
 CUSTOM = frozenset(("custom", "custom.debian10", "custom.debian11", "custom.debian12"))
+CONTAINER = "custom-container"
+
+
+def brings_server(runtime: str) -> bool:
+    """Say whether the functions of a runtime are servers, in an image or not."""
+    return runtime in CUSTOM or runtime == CONTAINER
 
 
 def pick(runtime: str, interpreters: Sequence[Interpreter]) -> Interpreter | None:

@@ -17,19 +17,14 @@ import msgspec
 from anyfc.api import wire
 from anyfc.api.custom_wire import (
     ARGUMENT,
-    HEALTH_NAMES,
     read_custom,
+    show_health,
 )
 from anyfc.api.kept import HEALTH_CHECK, KEPT, LAYERS
 from anyfc.api.shape import Choice, Flag, Integer, Items, Record, Shape, Text, mistyped
 from anyfc.api.wire import (
-    CODE,
-    CPU,
     FUNCTION_NAME,
-    MEMORY_MIB,
     MIB_PER_CPU,
-    RUNTIMES,
-    Environment,
     complete_size,
     read_package,
     show_time,
@@ -37,6 +32,7 @@ from anyfc.api.wire import (
 from anyfc.errors import InvalidArgument
 from anyfc.model.function import Code, CustomRuntime, Function, Hook
 from anyfc.runtime.context import own_name
+from anyfc.runtime.table import brings_server
 
 LONGEST_NAME = 255  # of a folder, with a `$` in it
 DEFAULT_TIMEOUT_S = 60
@@ -72,18 +68,12 @@ CONTAINER_CONFIG = Record(
     ("image",),
 )
 
-# Wire name → model name, for the fields that are the same thing on both sides.
-NAMES: Mapping[str, str] = {
-    "description": "description",
-    "runtime": "runtime",
-    "handler": "handler",
-    "timeout": "timeout_s",
-    "memorySize": "memory_mib",
-    "cpu": "cpu",
-    "diskSize": "disk_mib",
-    "instanceConcurrency": "instance_concurrency",
-    "environmentVariables": "environment",
-}
+# What is the same thing in 3.0.
+SAME = (
+    "description", "runtime", "handler", "timeout", "memorySize", "cpu", "diskSize",
+    "instanceConcurrency", "environmentVariables",
+)  # fmt: skip
+NAMES: Mapping[str, str] = {name: wire.NAMES[name] for name in SAME}
 # Kept and shown, and nothing else comes of them.
 KEPT_HERE: Mapping[str, Shape] = {
     "instanceType": Text(1, 128),
@@ -92,16 +82,7 @@ KEPT_HERE: Mapping[str, Shape] = {
     "customDNS": KEPT["customDNS"].shape,
 }
 UPDATE: Mapping[str, Shape] = {
-    "description": Text(0, 256),
-    "runtime": Choice(RUNTIMES),
-    "handler": Text(1, 128),
-    "timeout": Integer(1, 86400),
-    "memorySize": MEMORY_MIB,
-    "cpu": CPU,
-    "diskSize": Choice((512, 10240)),
-    "instanceConcurrency": Integer(1, 200),
-    "environmentVariables": Environment(),
-    "code": CODE,
+    **{name: wire.UPDATE[name] for name in (*SAME, "code")},
     "initializer": Text(0, 128),
     "initializationTimeout": Integer(1, 300),
     "instanceLifecycleConfig": Record({"preFreeze": HOOK, "preStop": HOOK}),
@@ -240,7 +221,7 @@ def read_custom_settings(
     With other runtimes, a port and a health check mean nothing, and clients send them all the same.
     """
     settings = read_custom(fields.get("customRuntimeConfig", {}))
-    if not runtime.startswith("custom"):
+    if not brings_server(runtime):
         return settings if "customRuntimeConfig" in fields else None
     changes: dict[str, Any] = {}
     if "customRuntimeConfig" in fields:
@@ -297,10 +278,7 @@ def show_custom_settings(custom: CustomRuntime) -> dict[str, Any]:
         "customRuntimeConfig": {"command": list(custom.command), "args": list(custom.args)},
     }
     if custom.health_check is not None:
-        shown["customHealthCheckConfig"] = {
-            name: getattr(custom.health_check, attribute)
-            for name, attribute in HEALTH_NAMES.items()
-        }
+        shown["customHealthCheckConfig"] = show_health(custom.health_check)
     return shown
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from anyfc.api.kept import KEPT, ROLE_NAME
 from anyfc.api.shape import Record, Shape, Text
-from anyfc.api.wire import FUNCTION_NAME, show_in_list, show_time
+from anyfc.api.wire import FUNCTION_NAME, show_in_list, show_time, take_log
 from anyfc.errors import InvalidArgument
 from anyfc.model.function import Function, Service
 
@@ -60,9 +60,7 @@ def read_update(body: Any) -> Sent:
 def sort_out(fields: dict[str, Any]) -> Sent:
     values = {NAMES[name]: value for name, value in fields.items() if name in NAMES}
     kept = {name: value for name, value in fields.items() if name in KEPT_HERE}
-    if "logConfig" in kept:
-        values["log_project"] = kept["logConfig"].pop("project", "")
-        values["log_store"] = kept["logConfig"].pop("logstore", "")
+    values |= take_log(kept)
     return Sent(values, kept)
 
 

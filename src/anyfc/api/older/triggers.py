@@ -18,8 +18,8 @@ from anyfc.api.older.functions import function_of
 from anyfc.api.older.services import read_start
 from anyfc.api.pages import show_page
 from anyfc.api.parts import Parts
-from anyfc.api.trigger_wire import make, merge, read_create, read_update
-from anyfc.api.triggers import show_here
+from anyfc.api.trigger_wire import merge, read_update
+from anyfc.api.triggers import show_here, store_new
 from anyfc.model.trigger import Trigger
 from anyfc.model.version import LATEST
 
@@ -50,16 +50,7 @@ def show(trigger: Trigger, request: Request, parts: Parts) -> dict[str, Any]:
 
 async def create(request: Request, parts: Parts) -> Response:
     function = function_of(request, parts).name
-    sent = await read_body(request, limit_bytes=parts.body_bytes, read=read_create)
-    trigger = make(
-        sent,
-        function=function,
-        trigger_id=parts.new_id(),
-        letters=parts.new_letters(),
-        now=parts.now(),
-    )
-    await parts.triggers.create(trigger)
-    return answer_marked(show(trigger, request, parts))
+    return answer_marked(show(await store_new(function, request, parts), request, parts))
 
 
 async def get(request: Request, parts: Parts) -> Response:
