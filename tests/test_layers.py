@@ -1,7 +1,9 @@
 """The architecture: which way imports point, what stands alone, and where things may be done."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -49,6 +51,16 @@ VAGUE = {
     "base", "common", "core", "data", "handle", "helper", "helpers", "info", "manager", "misc",
     "service", "util", "utils",
 }  # fmt: skip
+
+# Functions inside functions that are not made for each request.
+CLOSURES_APART = {
+    ("scheduler/lease.py", "pool_of"),
+    ("scheduler/lease.py", "_make_room"),
+    ("scheduler/lease.py", "_live"),
+    ("store/catalog.py", "page"),
+    ("web/upstream.py", "over_socket"),
+    ("web/upstream.py", "over_unix_socket"),
+}
 
 # A task is the caller's own when it ends where it was started, whatever happens there.
 OWN_TASKS = {("sandbox/finish.py", "finish")}
@@ -196,6 +208,45 @@ def test_no_cancellation_is_swallowed():
         and (node.type is None or ast.unparse(node.type) == "BaseException")
         and not isinstance(node.body[-1], ast.Raise)
     ]
+
+
+# --- the hot path --------------------------------------------------------------------------------
+
+
+def compiled() -> list[Path]:
+    settings = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())
+    hook = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    return [ROOT.parent / f"{name.replace('.', '/')}.py" for name in hook["modules"]]
+
+
+def test_constants_of_compiled_modules_are_final():
+    assert not [
+        f"{name_of(path)}:{node.lineno} {target.id}"
+        for path in compiled()
+        for node in parse(path).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and re.fullmatch("_?[A-Z][A-Z0-9_]*", target.id)
+    ]
+
+
+def test_no_request_makes_a_closure_in_compiled_modules():
+    assert not [
+        f"{name_of(path)}:{inner.lineno} in {outer.name}"
+        for path in compiled()
+        for outer in outermost_functions(parse(path))
+        for inner in ast.walk(outer)
+        if inner is not outer
+        and isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        and (name_of(path), outer.name) not in CLOSURES_APART
+    ]
+
+
+def outermost_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in tree.body:
+        for inside in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(inside, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield inside
 
 
 # --- modules -------------------------------------------------------------------------------------

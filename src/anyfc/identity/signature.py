@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from anyfc.errors import AccessDenied, MissingRequiredHeader, SignatureNotMatch
@@ -24,21 +24,21 @@ from anyfc.identity.key import AccessKey, Caller
 # Names in lower case, as an HTTP parser hands them over.
 Headers = Sequence[tuple[bytes, bytes]]
 
-ALGORITHM = b"ACS3-HMAC-SHA256"
-CLOCK_DIFFERENCE_S = 15 * 60
-EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+ALGORITHM: Final = b"ACS3-HMAC-SHA256"
+CLOCK_DIFFERENCE_S: Final = 15 * 60
+EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
-_TOKEN = b"x-acs-security-token"
-_MUST_BE_SIGNED = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
-_MUST_BE_SIGNED_IN_CALLS = frozenset((b"x-acs-date",))
+_TOKEN: Final = b"x-acs-security-token"
+_MUST_BE_SIGNED: Final = frozenset((b"host", b"x-acs-date", b"x-acs-content-sha256"))
+_MUST_BE_SIGNED_IN_CALLS: Final = frozenset((b"x-acs-date",))
 
-_START = ALGORITHM + b" Credential="
-_PARTS = [b"Credential", b"SignedHeaders", b"Signature"]
-_DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_MILLISECONDS = re.compile(rb"\.\d{1,9}Z$")
-_SHA256 = re.compile(rb"[0-9a-f]{64}")
+_START: Final = ALGORITHM + b" Credential="
+_PARTS: Final = [b"Credential", b"SignedHeaders", b"Signature"]
+_DATE: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_MILLISECONDS: Final = re.compile(rb"\.\d{1,9}Z$")
+_SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 # A query of one parameter that is its own canonical form, such as `qualifier=LATEST`.
-_CANONICAL_PARAMETER = re.compile(rb"[\w.~-]+=[\w.~-]*")
+_CANONICAL_PARAMETER: Final = re.compile(rb"[\w.~-]+=[\w.~-]*")
 
 
 class KeySource(Protocol):
