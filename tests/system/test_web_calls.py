@@ -70,7 +70,6 @@ class TestRequests:
             "/a;b=c;d/e,f:g@h!$&'()*+-._~",
             "/?",
             "/?a=b?c=d&&e&=f&%26=%3D",
-            "/a?b#c",
             "/%E4%BD%A0%E5%A5%BD?q=%E4%BD%A0+%20",
             '/"<>[]\\^`{|}',
             "/" + "x" * 4000 + "?" + "y" * 90,
@@ -269,7 +268,8 @@ class TestAnswers:
         ids=["chunks and a trailer", "until the end", "HTTP/1.0", "close", "no reason"],
     )
     def test_a_body_may_be_framed_in_every_way(self, web: Web, sent: bytes) -> None:
-        stays = b"chunked" in sent
+        # One that closes without a word would meet the POST below, which is not sent twice.
+        stays = b"chunked" in sent or sent.startswith(b"HTTP/1.1 200\r\n")
         with Raw(web.server) as client:
             for _ in range(2):
                 answer = client.ask(web.request("GET", raw(sent, stay=stays)))

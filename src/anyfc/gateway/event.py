@@ -16,7 +16,14 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from anyfc.gateway.address import cut_port
-from anyfc.gateway.headers import X_FC, check_size, may_be_set, one_line
+from anyfc.gateway.headers import (
+    UNDERSCORE,
+    X_FC,
+    check_size,
+    is_forged,
+    may_be_set,
+    one_line,
+)
 from anyfc.web.message import Header
 
 # --- request → event -----------------------------------------------------------------------------
@@ -88,6 +95,8 @@ def build_event(
     content_type = b""
     for lower, value in headers:
         if lower in NOT_SHOWN or lower.startswith(X_FC):
+            continue
+        if UNDERSCORE in lower and is_forged(lower):
             continue
         if lower == b"content-type":
             content_type = value

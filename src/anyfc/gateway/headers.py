@@ -15,6 +15,7 @@ KIB: Final = 1024
 RESPONSE_HEADER_BYTES: Final = 8 * KIB
 
 X_FC: Final = b"x-fc-"
+UNDERSCORE: Final = 0x5F
 ATTACHMENT: Final[Header] = (b"Content-Disposition", b"attachment")
 TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -57,7 +58,8 @@ def forwarded_request_headers(
     """Return what a function's server gets of its client's headers; their names are in lower case.
 
     The peer is put at the end of the chain in X-Forwarded-For. X-Forwarded-Proto is set to `scheme`
-    unless somebody in front of us has set it.
+    unless somebody in front of us has set it. What a server that takes `_` for `-`, as CGI has it,
+    would take for a header that we set is left out like that header.
 
     Source: runtime.md 4.2.
     """
@@ -71,7 +73,7 @@ def forwarded_request_headers(
                 chain.append(header[1])
         elif name == FORWARDED_PROTO:
             proto = header[1]
-        elif not name.startswith(X_FC):
+        elif not name.startswith(X_FC) and not (UNDERSCORE in name and is_forged(name)):
             passed.append(header)
     if peer:
         chain.append(peer.encode())
@@ -79,6 +81,12 @@ def forwarded_request_headers(
         passed.append((FORWARDED_FOR, b", ".join(chain)))
     passed.append((FORWARDED_PROTO, proto))
     return passed
+
+
+def is_forged(name: bytes) -> bool:
+    """Whether a name in lower case is, but for its underscores, one of those that only we set."""
+    usual = name.replace(b"_", b"-")
+    return usual.startswith(X_FC) or usual in (FORWARDED_FOR, FORWARDED_PROTO)
 
 
 def returned_response_headers(

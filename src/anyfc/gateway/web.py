@@ -4,6 +4,7 @@ Source: runtime.md 4.2 to 4.4 (pass-through, streaming, WebSocket), 12.3 (what i
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -27,10 +28,10 @@ from anyfc.model.invocation import (
 from anyfc.model.report import Report
 from anyfc.runtime.custom import Custom
 from anyfc.runtime.deadlines import Deadline
-from anyfc.web.message import Header, PeerLost, Response, Rest, Source
+from anyfc.web.message import Header, PeerLost, Reply, Response, Rest, Source
 from anyfc.web.spool import Kept, keep
 from anyfc.web.tunnel import join
-from anyfc.web.upstream import Asking, Exchange, NoAnswer
+from anyfc.web.upstream import Asking, Exchange, Hints, NoAnswer
 
 MIB: Final = 1024 * 1024
 # An answer that is held until its log is complete.
@@ -39,6 +40,20 @@ RETURNED: Final = Returned(body=b"")
 # What a server says of itself with `x-fc-status: 404`: for the records, the client sees its answer.
 REPORTED: Final = Raised(body=b"", error_type="InvocationError")
 JSON: Final[tuple[Header, ...]] = ((b"Content-Type", b"application/json"),)
+
+
+class PassedHints(Hints):
+    """What comes before an answer goes to the client, as proxies have to (RFC 9110, 15.2)."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def take(self, status: int, headers: Sequence[Header]) -> None:
+        with suppress(BadResponse):  # no answer fails because a hint is too large
+            passed, _ = returned_response_headers(headers)
+            self._reply.inform(Response(status=status, headers=passed))
 
 
 class WebCall(FunctionCall):
@@ -93,14 +108,20 @@ class WebCall(FunctionCall):
         headers = forwarded_request_headers(
             call.headers, peer=request.peer, scheme=b"https" if request.secure else b"http"
         )
+        if b"host" not in request.fields:  # an old client's; HTTP/1.1 wants one
+            headers.append((b"host", b"127.0.0.1:%d" % server.plan.port))
+        path = request.path
+        if call.target is not request.target:
+            path = call.target.partition(b"?")[0]
         asking = self._asking = server.upstream.ask(
             request.method,
             call.target,
             headers,
             self._body,
-            head=server.plan.web_head(request_id, request.path),
+            head=server.plan.web_head(request_id, path),
             upgrade=request.upgrade,
         )
+        asking.hints = PassedHints(self._reply)
         self._deadline = server.begin(self._runnable.timeout_s, self._expire)
         return asking
 
@@ -192,7 +213,7 @@ class WebCall(FunctionCall):
                 self._problem = problem
                 return REPORTED
             await self._pass_back(exchange, headers)
-        if exchange.status == 101 and not await self._server.still_answers():
+        if exchange.status == 101 and not await self._server.outlives():
             raise NoAnswer  # how a tunnel ended, nobody has seen
         return REPORTED if failed else RETURNED
 
@@ -211,13 +232,18 @@ class WebCall(FunctionCall):
             assert call.request.upgrade is not None
             client = await self._reply.upgrade(call.request.upgrade, call.complete(response))
             await join(client, exchange.tunnel())
-        elif call.want_log_tail:
+            return
+        # What answers HEAD has no body, but the length of one.
+        head_only = call.request.method == b"HEAD"
+        response.length_bytes = exchange.body.declared_bytes
+        if call.want_log_tail and not head_only:
             await self._hold(exchange, response)
+            return
+        whole = exchange.body.read_nowait() if not head_only else None
+        response.body = exchange.body if whole is None else whole
+        if call.want_log_tail:
+            self._held = response
         else:
-            # What answers HEAD has no body, but the length of one.
-            whole = exchange.body.read_nowait() if call.request.method != b"HEAD" else None
-            response.body = exchange.body if whole is None else whole
-            response.length_bytes = exchange.body.declared_bytes
             await self._reply.send(call.complete(response))
 
     async def _hold(self, exchange: Exchange, response: Response) -> None:

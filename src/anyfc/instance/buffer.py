@@ -145,6 +145,10 @@ class Buffer:
             for follower in self._followers[function]:
                 follower.offer(time_ms, request_id, instance_id, lines, len(text))
 
+    def leave_out(self, function: str, lines: int) -> None:
+        """Count lines that were dropped before they could be written."""
+        self._dropped[function] += lines
+
     def take(self) -> tuple[list[Record], Counter[str]]:
         """Take out everything: the records, and how many lines of which function were dropped."""
         records, self._records = self._records, []

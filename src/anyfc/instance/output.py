@@ -1,18 +1,24 @@
 """What an instance prints: read from its log pipe and put under the request that it belongs to."""
 
 import asyncio
+import fcntl
 import os
 import select
+import sys
+import termios
 from typing import Final
 
 from anyfc.instance.buffer import Buffer
 from anyfc.instance.lines import KIB, LineSplitter, tail
 
 READ_BYTES: Final = 64 * KIB
+# What is read in one turn of the loop while lines are short: a line costs as much as many bytes.
+TURN_LINES: Final = 4 * KIB
+# Of what was read at once, older ones are dropped: where lines are shorter than three characters.
+MOST_LINES: Final = 16 * KIB
 EARLY_LINES: Final = 1000
 TAIL_LINES: Final = 200
-# What one drain takes at most: children of the function may print faster than we read.
-DRAIN_BYTES: Final = 1024 * KIB
+INT_BYTES: Final = 4
 
 
 class Output:
@@ -34,6 +40,7 @@ class Output:
         self._function = function
         self._instance_id = instance_id.encode()
         self._splitter = LineSplitter()
+        self._next_bytes = READ_BYTES  # how much the next turn reads
         self._begun = False
         self._request_id = b""  # whose the next line is
         self._running: set[bytes] = set()
@@ -42,7 +49,7 @@ class Output:
         self._open = True
         self._loop = asyncio.get_running_loop()
         try:
-            self._loop.add_reader(pipe, self._read)
+            self._loop.add_reader(pipe, self._read_next)
         except OSError:
             os.close(pipe)
             raise
@@ -103,10 +110,14 @@ class Output:
         if self._early:
             self._buffer.write(self._function, b"", self._instance_id, self._early)
 
-    def _read(self) -> int:
+    def _read_next(self) -> None:
+        """Take in what is one turn's work."""
+        self._read(self._next_bytes)
+
+    def _read(self, most_bytes: int) -> int:
         """Take in one piece and return its size; 0 if there is none now."""
         try:
-            data = os.read(self._pipe, READ_BYTES)
+            data = os.read(self._pipe, most_bytes)
         except BlockingIOError:
             return 0
         if not data:  # every process that could print is gone
@@ -114,14 +125,23 @@ class Output:
             self._loop.remove_reader(self._pipe)
             return 0
         lines = self._splitter.feed(data)
+        self._next_bytes = min(READ_BYTES, TURN_LINES * len(data) // max(len(lines), 1))
+        if len(lines) > MOST_LINES:
+            self._buffer.leave_out(self._function, len(lines) - MOST_LINES)
+            lines = lines[-MOST_LINES:]
         if lines:
             self._put(lines)
         return len(data)
 
     def _drain(self) -> None:
-        taken = 0
-        while self._open and taken < DRAIN_BYTES and self._poll.poll(0):
-            taken += self._read()
+        """Take in what is in the pipe now, and no more: somebody may print all the time."""
+        if not self._open or not self._poll.poll(0):
+            return
+        there = bytearray(INT_BYTES)
+        fcntl.ioctl(self._pipe, termios.FIONREAD, there)
+        left_bytes = int.from_bytes(there, sys.byteorder)
+        while left_bytes > 0 and (taken_bytes := self._read(READ_BYTES)):
+            left_bytes -= taken_bytes
 
     def _put(self, lines: list[bytes]) -> None:
         if not self._begun:

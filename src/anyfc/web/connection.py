@@ -7,6 +7,7 @@ has waited long enough are decided on the same few fields.
 import asyncio
 import logging
 import math
+import select
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from anyfc.errors import (
     ResourceExhausted,
     ServerStopping,
 )
-from anyfc.web.head import HEADER_BYTES, TARGET_BYTES, find_problem
+from anyfc.web.head import HEADER_BYTES, TARGET_BYTES, find_problem, find_upgrade
 from anyfc.web.message import (
     HIGH_WATER_BYTES,
     Body,
     Header,
     PeerLost,
+    ReaderStalled,
     Reply,
     Request,
     Response,
@@ -36,7 +38,7 @@ from anyfc.web.message import (
     Underway,
 )
 from anyfc.web.outbox import Outbox, Sender
-from anyfc.web.transport import Transport
+from anyfc.web.transport import Transport, file_number, taken_bytes
 from anyfc.web.tunnel import End
 
 log = logging.getLogger("anyfc")
@@ -54,7 +56,9 @@ LF: Final = 0x0A
 CR: Final = 0x0D
 GO_ON: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE: Final = b"Connection: close\r\n\r\n"
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 NO_BODY: Final = frozenset((204, 304))
+HUNG_UP: Final = select.POLLHUP | select.POLLERR
 STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -119,6 +123,21 @@ class Server:
             for connection in list(self.connections):
                 if connection.deadline < now:
                     connection.run_out()
+            self._leave_the_gone()
+
+    def _leave_the_gone(self) -> None:
+        """Notice who has hung up of those that nothing is read from: the loop says nothing then."""
+        poll = select.poll()
+        unread: dict[int, Connection] = {}
+        for connection in self.connections:
+            if connection.unread:
+                number = connection.file_number()
+                if number >= 0:
+                    poll.register(number, connection.signs_of_the_end())
+                    unread[number] = connection
+        if unread:
+            for number, _ in poll.poll(0):
+                unread[number].abort()
 
     async def drain(self) -> None:
         """Let running requests end, bounded; idle connections go at once."""
@@ -153,6 +172,10 @@ class Answer(Reply):
         assert not self.started, "a request is answered once"
         self.started = True
         self._connection.send_now(self._request, response)
+
+    def inform(self, response: Response) -> None:
+        if not self.started:
+            self._connection.inform(self._request, response)
 
     def upgrade(self, protocol: bytes, response: Response) -> Coroutine[Any, Any, End]:
         assert not self.started, "a request is answered once"
@@ -196,6 +219,7 @@ class Connection(Sender):
         self._read_paused = 0
         self.deadline = 0.0
         self._unsent_bytes = 0
+        self._taken_bytes = 0  # by the client, when it was last looked at
         self._raw_bytes = 0  # since something was last understood
         self._in_head = False
         self._target = b""
@@ -252,7 +276,7 @@ class Connection(Sender):
         except httptools.HttpParserCallbackError:
             raise  # a bug of ours
         except httptools.HttpParserError as error:
-            self._refuse(InvalidArgument(f"malformed HTTP request: {error}"))
+            self._refuse(InvalidArgument(_explain(error)))
             return
         if self._raw_bytes > RAW_HEAD_BYTES:
             self._refuse(InvalidArgument(f"{RAW_HEAD_BYTES} bytes of HTTP that say too little"))
@@ -355,6 +379,7 @@ class Connection(Sender):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
+        value = value.strip(b" \t")  # the parser leaves what is behind it (RFC 9110, 5.5)
         self._headers.append((lower, value))
         self._fields[lower] = value
 
@@ -406,8 +431,9 @@ class Connection(Sender):
         elif declared_bytes:
             self._skipped_body = b"Content-Length: %d\r\n" % declared_bytes
         elif not request.old and request.problem is None:
-            request.upgrade = request.fields[b"upgrade"].strip().lower()
-            self._behind = b""
+            request.upgrade = find_upgrade(request)
+            if request.upgrade is not None:
+                self._behind = b""
 
     def on_body(self, piece: bytes) -> None:
         body = self._body
@@ -495,7 +521,7 @@ class Connection(Sender):
                 self._underway = None  # from here on, whoever gives up cancels the task
                 try:
                     await rest
-                except PeerLost:
+                except (PeerLost, ReaderStalled):
                     self.abort()  # an answer that lacks its end must not look whole
                     return
                 self._answered()
@@ -544,7 +570,7 @@ class Connection(Sender):
         self._underway = None
         if self._server.draining:
             request.keep_alive = False
-        whole = self._format_whole(response, _ending(request), head_only=request.method == b"HEAD")
+        whole = self._format_whole(response, _ending(request), request.method)
         if request.keep_alive and self._drained is None and not self._queue:
             self.send_soon(whole)
             self._answered()
@@ -565,24 +591,20 @@ class Connection(Sender):
             request.keep_alive = False
         body = response.body
         if isinstance(body, bytes):
-            self._write(
-                self._format_whole(response, _ending(request), head_only=request.method == b"HEAD")
-            )
+            self._write(self._format_whole(response, _ending(request), request.method))
             await self._wait_drained()
             return
-        chunked = False
-        if response.length_bytes is not None:
-            framing = b"Content-Length: %d\r\n" % response.length_bytes
-        elif request.old:
-            framing = b""
+        framing = _framing(response, request.method, old=request.old)
+        bodiless = request.method == b"HEAD" or response.status in NO_BODY
+        if not framing and not bodiless:
             request.keep_alive = False  # the body ends with the connection
-        else:
-            framing = b"Transfer-Encoding: chunked\r\n"
-            chunked = True
         write = self._write
         write(self._format(response, framing + _ending(request)))
-        if request.method == b"HEAD":
+        if bodiless:
+            async for _ in body:  # an instance whose result is left in it would be of no more use
+                pass
             return
+        chunked = framing == CHUNKED
         async for piece in body:
             if piece:
                 write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
@@ -590,6 +612,11 @@ class Connection(Sender):
                     await self._drained
         if chunked:
             write(b"0\r\n\r\n")
+
+    def inform(self, request: Request, response: Response) -> None:
+        """Write an interim response; see `web.message.Reply`."""
+        if not request.old:
+            self._write(self._format(response, b"\r\n"))
 
     async def upgrade(self, protocol: bytes, response: Response) -> End:
         """Send a 101 and stop speaking HTTP; see `web.message.Reply`."""
@@ -620,11 +647,13 @@ class Connection(Sender):
             if not self._transport.is_closing():
                 self._transport.write(pending)
 
-    def _format_whole(self, response: Response, ending: bytes, *, head_only: bool = False) -> bytes:
+    def _format_whole(self, response: Response, ending: bytes, method: bytes = b"") -> bytes:
         body = response.body
         assert isinstance(body, bytes)
-        framing = b"" if response.status in NO_BODY else b"Content-Length: %d\r\n" % len(body)
-        return self._format(response, framing + ending, b"" if head_only else body)
+        framing = _framing(response, method)
+        if method == b"HEAD" or response.status in NO_BODY:
+            body = b""
+        return self._format(response, framing + ending, body)
 
     def _format(self, response: Response, ending: bytes, body: bytes = b"") -> bytes:
         status = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status
@@ -683,16 +712,26 @@ class Connection(Sender):
     def _await_reader(self) -> None:
         """The client has to read something, if not all, of what is not sent yet."""
         self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._taken_bytes = taken_bytes(self._transport) if self._unsent_bytes else 0
         self._expect(self._server.patience.body_stall_s)
+
+    def _is_reading(self) -> bool:
+        """Whether the client has read something since `_await_reader`."""
+        if self._transport.get_write_buffer_size() < self._unsent_bytes:
+            return True
+        return self._unsent_bytes > 0 and taken_bytes(self._transport) > self._taken_bytes
 
     def run_out(self) -> None:
         """The deadline passed: whoever is slow, it is not a function."""
         self.deadline = math.inf
         leaving = self._leaving or self._transport.is_closing()
         if leaving or self._drained is not None:
-            if self._transport.get_write_buffer_size() < self._unsent_bytes:
+            if self._is_reading():
                 self._await_reader()
             else:
+                if self._drained is not None and not self._drained.done():
+                    self._drained.set_exception(ReaderStalled(self._server.patience.body_stall_s))
+                    self._drained.exception()  # there may be nobody who waits
                 self.abort()
         elif self._body is not None:
             self._body.fail(RequestTimeout())
@@ -709,6 +748,46 @@ class Connection(Sender):
 
     def abort(self) -> None:
         self._transport.abort()
+
+    # --- while nothing is read ---
+
+    @property
+    def unread(self) -> bool:
+        """Nothing is read from the client, so that it may be gone without a word."""
+        return self._read_paused > 0 and not self._leaving and not self._transport.is_closing()
+
+    def file_number(self) -> int:
+        return file_number(self._transport)
+
+    def signs_of_the_end(self) -> int:
+        """What the system says of a client that has hung up. In a tunnel one side may end first."""
+        return HUNG_UP if self._tunnel is not None else HUNG_UP | select.POLLRDHUP
+
+
+def _framing(response: Response, method: bytes, *, old: bool = False) -> bytes:
+    """The line that says how long the body is which a response has, or would have but for HEAD.
+
+    Empty where there is nothing to say: the status has no body, or it ends with the connection of
+    an `old` client. Source: RFC 9112, 6; RFC 9110, 8.6.
+    """
+    if response.status in NO_BODY:
+        return b""
+    length_bytes = response.length_bytes
+    if isinstance(response.body, bytes) and (length_bytes is None or method != b"HEAD"):
+        length_bytes = len(response.body)
+    if length_bytes is not None:
+        return b"Content-Length: %d\r\n" % length_bytes
+    return b"" if old else CHUNKED
+
+
+def _explain(error: httptools.HttpParserError) -> str:
+    """Say why bytes are no request, and what to do where that is known."""
+    if "PRI" in str(error) or "HTTP/2" in str(error):
+        return "HTTP/2 is not supported; use HTTP/1.1"
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        what = "in path and query, percent-encode what is not printable ASCII"
+        return f"malformed HTTP request: {error}; {what}"
+    return f"malformed HTTP request: {error}"
 
 
 def _ending(request: Request) -> bytes:

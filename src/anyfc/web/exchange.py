@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -18,6 +18,8 @@ from anyfc.web.tunnel import End
 RAW_BYTES: Final = 64 * KIB
 # Framing that a byte of a body may come in, such as the size of its chunk.
 RAW_BYTES_PER_BYTE: Final = 16
+# What is passed on of what comes before a response: 102 Processing, 103 Early Hints.
+HINTS: Final = (102, 103)
 
 
 class UpstreamFailed(Exception):
@@ -31,10 +33,20 @@ class NoAnswer(UpstreamFailed):
         super().__init__("no response")
 
 
+class Hints:
+    """Is told what a server says before its response: 102 and 103."""
+
+    __slots__ = ()
+
+    def take(self, status: int, headers: Sequence[Header]) -> None:
+        raise NotImplementedError
+
+
 class Exchange(Sender):
     """One connection: sends requests and reads their responses, one at a time.
 
-    Interim responses (1xx) are passed over, but for the 101 that was asked for; so are trailers.
+    Interim responses (1xx) are passed over, but for the 101 that was asked for and hints,
+    which go to whoever wants them; so are trailers.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -44,13 +56,14 @@ class Exchange(Sender):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None  # for a head, or for there to be no hope
         self._listener: Callable[[], None] | None = None
+        self._hints: Hints | None = None
         self._parsing = False
         self._failure: Exception | None = None
         self._sending: Source | None = None  # the rest of a request's body
         self._chunked = False  # so it is sent
         self._full = False  # the server does not read: what is not sent yet waits
         self._bodiless = False  # the response to HEAD ends with its head
-        self._upgrade = False
+        self._upgrade: bytes | None = None  # the protocol that may follow
         self._early = b""  # what came behind a 101
         self._end: End | None = None
         self._raw_bytes = 0  # since something was last understood
@@ -202,10 +215,12 @@ class Exchange(Sender):
             return  # behind a whole response
         status = parser.get_status_code()
         if 100 <= status < 200:
-            if status == 101 and self._upgrade and parser.should_upgrade():
+            if status == 101 and parser.should_upgrade() and self._takes_up():
                 self.status = status
                 self._raw_bytes = 0
                 self._wake()
+            elif self._hints is not None and status in HINTS:
+                self._hints.take(status, self.headers)
             return
         length_bytes = None
         encoding = None
@@ -220,6 +235,7 @@ class Exchange(Sender):
             self._wake()
             return
         self.status = status
+        self._hints = None
         self._raw_bytes = 0
         self.body.declared_bytes = length_bytes
         if self._bodiless:
@@ -247,6 +263,11 @@ class Exchange(Sender):
             self._raw_bytes = 0
             self.body.end()
 
+    def _takes_up(self) -> bool:
+        """Whether a 101 is for the protocol that was asked for, and for no other."""
+        named = [value for name, value in self.headers if name.lower() == b"upgrade"]
+        return len(named) == 1 and named[0].strip().lower() == self._upgrade
+
     def _stays(self, version: str) -> bool:
         """Whether the connection outlives this response, by its headers (RFC 9112, 9.3)."""
         wishes = b",".join(v for n, v in self.headers if n.lower() == b"connection").lower()
@@ -260,13 +281,15 @@ class Exchange(Sender):
         message: bytes,
         rest: Source | None = None,
         *,
-        upgrade: bool = False,
+        upgrade: bytes | None = None,
         listener: Callable[[], None] | None = None,
+        hints: Hints | None = None,
     ) -> None:
         """Send a request. `rest` is its body, if that is not in the message.
 
         `listener` is called once there is the head of the response, or no hope for one, and what
-        has come together with the head has been taken in.
+        has come together with the head has been taken in. With `upgrade`, a protocol in lower case,
+        a 101 that takes it up is a response; no other is.
         """
         if self.reused:
             self.status = 0
@@ -278,6 +301,7 @@ class Exchange(Sender):
             self._until_end = False
         self._waiter = None
         self._listener = listener
+        self._hints = hints
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._bodiless = method == b"HEAD"
@@ -301,8 +325,9 @@ class Exchange(Sender):
             self._transport.write(pending)
 
     def ignore(self) -> None:
-        """Do not call the listener any more."""
+        """Do not call the listener any more, and tell nobody of hints."""
         self._listener = None
+        self._hints = None
 
     async def wait(self) -> None:
         """Wait for the head of the response: `status`, `headers`, `body`.

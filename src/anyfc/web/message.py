@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Sequence
 from typing import Any, Final, Protocol
 
-from anyfc.errors import EntityTooLarge, FunctionComputeError
+from anyfc.errors import EntityTooLarge, FunctionComputeError, RequestTimeout
 from anyfc.web.tunnel import End
 
 KIB: Final = 1024
@@ -17,6 +17,15 @@ Header = tuple[bytes, bytes]
 
 class PeerLost(Exception):
     """The other side went away in the middle of a message."""
+
+
+class ReaderStalled(RequestTimeout):
+    """The client does not read its answer, and has been cut off."""
+
+    def __init__(self, within_s: float) -> None:
+        FunctionComputeError.__init__(
+            self, f"The client read nothing of its answer for {within_s:g} seconds"
+        )
 
 
 class Valve(Protocol):
@@ -304,9 +313,10 @@ class Request:
 class Response:
     """Status, headers and body. Framing headers are the server's business: leave them out.
 
-    A body in pieces whose `length_bytes` is None is sent in chunks. `head` are header lines that
-    are ready to be sent: what answers thousands of times a second writes them in one go. A line
-    break inside one of the `headers` is sent as a space (RFC 9110, 5.5).
+    A body in pieces whose `length_bytes` is None is sent in chunks. None is sent to HEAD, which is
+    told `length_bytes`, or with a status that has none. `head` are header lines that are ready to
+    be sent: what answers thousands of times a second writes them in one go. A line break inside one
+    of the `headers` is sent as a space (RFC 9110, 5.5).
     """
 
     __slots__ = ("body", "head", "headers", "length_bytes", "status")
@@ -369,6 +379,13 @@ class Reply:
 
     def resume(self, rest: Rest) -> None:
         """Go on waiting: `rest` becomes the business of a task, and `abandon` that of its end."""
+        raise NotImplementedError
+
+    def inform(self, response: Response) -> None:
+        """Send an interim response (1xx): a status and headers, to clients that know them.
+
+        Not when the response has begun.
+        """
         raise NotImplementedError
 
     def upgrade(self, protocol: bytes, response: Response) -> Coroutine[Any, Any, End]:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from anyfc.web.transport import Transport
+from anyfc.web.transport import Transport, taken_bytes
 
 # One side has said all it had to say; the other may be silent for so long before that is the end.
 # A client that is gone looks the same as one that only listens.
@@ -39,7 +39,7 @@ class End:
     # --- the socket ---
 
     def data_received(self, data: bytes) -> None:
-        if self._other is not None:
+        if self._other is not None and not self._other._transport.is_closing():
             self._arrived_bytes += len(data)
             self._other._transport.write(data)
 
@@ -108,15 +108,17 @@ class End:
 
     # This side has said all it had to say, and only hears.
 
-    def _progress(self) -> tuple[int, int]:
+    def _progress(self) -> tuple[int, int, int]:
         assert self._other is not None
-        return self._other._arrived_bytes, self._transport.get_write_buffer_size()
+        transport = self._transport
+        unsent_bytes = transport.get_write_buffer_size()
+        return self._other._arrived_bytes, unsent_bytes, taken_bytes(transport)
 
-    def _await_progress(self, last: tuple[int, int]) -> None:
+    def _await_progress(self, last: tuple[int, int, int]) -> None:
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(HALF_OPEN_S, self._check_progress, last)
 
-    def _check_progress(self, last: tuple[int, int]) -> None:
+    def _check_progress(self, last: tuple[int, int, int]) -> None:
         now = self._progress()
         if now == last:
             self._finish()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
 
-from anyfc.web.exchange import Exchange, NoAnswer, UpstreamFailed
+from anyfc.web.exchange import Exchange, Hints, NoAnswer, UpstreamFailed
 from anyfc.web.message import Header, Source
 from anyfc.web.outbox import Outbox
 from anyfc.web.transport import factory
 
 __all__ = [
-    "CONTROL", "FUNCTION", "HOP_BY_HOP", "Exchange", "NoAnswer", "Rules", "Upstream",
+    "CONTROL", "FUNCTION", "HOP_BY_HOP", "Exchange", "Hints", "NoAnswer", "Rules", "Upstream",
     "UpstreamFailed", "over_socket", "over_unix_socket",
 ]  # fmt: skip
 
@@ -81,7 +81,7 @@ class Upstream:
         """Send a request and yield the connection once the head of the response is there.
 
         Framing headers are the connection's business: leave them out. `head` are header lines that
-        are ready to be sent. With `upgrade` the server may answer 101:
+        are ready to be sent. With `upgrade`, a protocol in lower case, the server may answer 101:
         see `Exchange.tunnel`. Entering raises UpstreamFailed, and what the sender of `body` did.
         """
         whole = body.read_nowait()
@@ -98,9 +98,9 @@ class Upstream:
         else:
             lines.append(b"\r\n")
         if whole is None:
-            return Asking(self, method, b"".join(lines), body, upgrade is not None)
+            return Asking(self, method, b"".join(lines), body, upgrade)
         lines.append(whole)
-        return Asking(self, method, b"".join(lines), None, upgrade is not None)
+        return Asking(self, method, b"".join(lines), None, upgrade)
 
     def take_idle(self) -> Exchange | None:
         while self._idle:
@@ -135,10 +135,12 @@ class Asking:
     """One request, from its sending to the end of its response: `async with upstream.ask(…)`.
 
     Who does not want to wait lets it `begin`, and then either calls `end`, or enters and leaves it
-    like all others.
+    like all others. `hints`, if they are set before, are told what comes before the response.
     """
 
-    __slots__ = ("_body", "_message", "_method", "_retried", "_upgrade", "_upstream", "exchange")
+    __slots__ = (
+        "_body", "_message", "_method", "_retried", "_upgrade", "_upstream", "exchange", "hints",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class Asking:
         method: bytes,
         message: bytes,
         body: Source | None,
-        upgrade: bool,
+        upgrade: bytes | None,
     ) -> None:
         self._upstream = upstream
         self._method = method
@@ -155,6 +157,7 @@ class Asking:
         self._upgrade = upgrade
         self._retried = body is None and method in upstream.rules.retried
         self.exchange: Exchange | None = None
+        self.hints: Hints | None = None
 
     def begin(self, listener: Callable[[], None] | None = None) -> bool:
         """Send the request if a connection is idle that it may use; see `Exchange.send`."""
@@ -192,7 +195,12 @@ class Asking:
     def _send(self, exchange: Exchange, listener: Callable[[], None] | None) -> None:
         self.exchange = exchange
         exchange.send(
-            self._method, self._message, self._body, upgrade=self._upgrade, listener=listener
+            self._method,
+            self._message,
+            self._body,
+            upgrade=self._upgrade,
+            listener=listener,
+            hints=self.hints,
         )
 
     async def _wait(self) -> Exchange:

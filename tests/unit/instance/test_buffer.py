@@ -126,6 +126,18 @@ def test_every_line_of_a_record_that_gives_way_is_counted() -> None:
     with_buffer(scenario, limit_bytes=2 * ONE_BYTES)
 
 
+def test_what_others_have_left_out_is_counted_with_what_gave_way_and_forgotten_with_it() -> None:
+    async def scenario(buffer: Buffer) -> None:
+        buffer.leave_out("f", 5)
+        buffer.leave_out("g", 7)
+        write(buffer, b"x")
+        write(buffer, b"y")
+        buffer.forget("g")
+        assert buffer.take()[1] == Counter(f=6)
+
+    with_buffer(scenario, limit_bytes=ONE_BYTES)
+
+
 def test_what_is_forgotten_is_gone_and_makes_room() -> None:
     async def scenario(buffer: Buffer) -> None:
         for _ in range(2):

@@ -1,10 +1,12 @@
 import asyncio
 import os
+from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from anyfc.instance.lines import ENTRY_BYTES
-from anyfc.instance.output import DRAIN_BYTES, EARLY_LINES, Output
+from anyfc.instance.output import EARLY_LINES, MOST_LINES, READ_BYTES, TURN_LINES, Output
 
 
 class FakeBuffer:
@@ -12,6 +14,10 @@ class FakeBuffer:
 
     def __init__(self):
         self.written = []
+        self.left_out = Counter()
+
+    def leave_out(self, function, lines):
+        self.left_out[function] += lines
 
     def write(self, function, request_id, instance_id, lines):
         assert (function, instance_id) == ("f", b"c-1")
@@ -291,7 +297,8 @@ async def test_nobody_who_did_not_ask_for_a_tail_gets_one(pipe):
 # --- more than can be read ---
 
 
-def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch):
+@pytest.mark.parametrize("text", [b"x" * 1023 + b"\n", b"\n" * READ_BYTES])
+def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch, text):
     async def main():
         pipe = Pipe()
         taken = 0
@@ -299,21 +306,83 @@ def test_a_child_that_prints_without_end_does_not_hold_up_the_end(monkeypatch):
 
         def read(descriptor, size):
             nonlocal taken
-            text = real_read(descriptor, size)
-            taken += len(text)
-            pipe.print(text)  # there is always more
-            return text
+            taken_now = real_read(descriptor, size)
+            taken += len(taken_now)
+            pipe.print(taken_now)  # there is always more
+            return taken_now
 
         pipe.output.begin(b"r1", b"start", False)
-        pipe.print(b"x" * 1023 + b"\n")
+        pipe.print(text)
         monkeypatch.setattr("anyfc.instance.output.os.read", read)
         pipe.output.end(b"r1", b"end")
         monkeypatch.undo()
-        assert taken == DRAIN_BYTES
+        assert taken == len(text)
         assert pipe.buffer.of(b"r1")[-1] == b"end"
         pipe.close()
 
     asyncio.run(main())
+
+
+def test_output_that_somebody_else_has_read_is_not_waited_for(monkeypatch):
+    async def main():
+        pipe = Pipe()
+        real_read = os.read
+
+        def read(descriptor, size):
+            real_read(descriptor, size)
+            return real_read(descriptor, size)
+
+        pipe.output.begin(b"r1", b"start", False)
+        pipe.print(b"stolen\n")
+        monkeypatch.setattr("anyfc.instance.output.os.read", read)
+        pipe.output.end(b"r1", b"end")
+        monkeypatch.undo()
+        assert pipe.buffer.of(b"r1") == [b"start", b"end"]
+        pipe.close()
+
+    asyncio.run(main())
+
+
+@scenario
+async def test_of_short_lines_a_turn_of_the_loop_takes_in_only_so_many(pipe):
+    pipe.output.begin(b"r1", b"start", False)
+    pipe.print(b"\n" * 2 * TURN_LINES)
+    await look()  # from here on it is known how short they are
+    pipe.print(b"\n" * 6 * TURN_LINES)
+    seen = [len(pipe.buffer.written)]
+    while seen[-1] < 1 + 8 * TURN_LINES:
+        await asyncio.sleep(0)
+        seen.append(len(pipe.buffer.written))
+    assert max(after - before for before, after in pairwise(seen)) == TURN_LINES
+
+
+@scenario
+async def test_after_short_lines_long_ones_are_read_in_large_pieces_again(pipe):
+    pipe.output.begin(b"r1", b"start", False)
+    pipe.print(b"\n" * 2 * TURN_LINES)
+    await look()
+    pipe.print(b"x" * 2 * TURN_LINES + b"\n")
+    await look()
+    pipe.print(b"y\n" + b"z" * (READ_BYTES - 3) + b"\n")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert pipe.buffer.of(b"r1")[-1] == b"z" * ENTRY_BYTES
+
+
+@scenario
+async def test_of_very_many_lines_at_once_the_last_are_kept_and_the_others_are_counted(pipe):
+    pipe.output.begin(b"r1", b"start", False)
+    lines = [b"abc"] * MOST_LINES
+    pipe.print(b"\n".join([*lines, b""]))
+    pipe.output.end(b"r1", b"end")
+    assert pipe.buffer.of(b"r1") == [b"start", *lines, b"end"]
+    assert not pipe.buffer.left_out
+    pipe.output.begin(b"r2", b"start", False)
+    lines = [b"%d" % (number % 10) for number in range(MOST_LINES + 7)]
+    pipe.print(b"\n".join([*lines, b""]))
+    pipe.output.end(b"r2", b"end")
+    assert pipe.buffer.of(b"r2") == [b"start", *lines[7:], b"end"]
+    assert pipe.buffer.left_out == {"f": 7}
 
 
 @pytest.mark.parametrize("close_first", [True, False])

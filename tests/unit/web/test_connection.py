@@ -25,7 +25,14 @@ from anyfc.web.connection import (
     Server,
 )
 from anyfc.web.head import HEADER_BYTES, TARGET_BYTES
-from anyfc.web.message import HIGH_WATER_BYTES, Reply, Request, Response, Rest
+from anyfc.web.message import (
+    HIGH_WATER_BYTES,
+    ReaderStalled,
+    Reply,
+    Request,
+    Response,
+    Rest,
+)
 from anyfc.web.tunnel import End, join
 
 PATIENCE = Patience(header_s=10, body_stall_s=30, keep_alive_s=75, drain_s=20)
@@ -308,6 +315,8 @@ SMUGGLED = {
     "a header without a colon": b"X-A\r\n",
     "a second Host": b"Host: other\r\n",
     "an unknown expectation": b"Expect: 200-ok\r\n",
+    "two expectations": b"Expect: 100-continue\r\nExpect: 100-continue\r\n",
+    "two encodings": b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
 }
 
 
@@ -365,6 +374,57 @@ def test_of_an_absolute_target_the_path_and_the_host_count(target, path):
     (request,) = world.app.requests
     assert (request.target, request.fields[b"host"]) == (path, b"h")
     assert [value for name, value in request.headers if name == b"host"] == [b"h"]
+
+
+@pytest.mark.parametrize("value", [b"v", b" v", b"\tv", b"v ", b"v\t", b"  v \t "])
+def test_white_space_around_a_value_is_none_of_it(value):
+    world, _ = talk(b"GET / HTTP/1.1\r\nHost:%b\r\nX-A: a  b \r\nX-B: \r\n\r\n" % value)
+    (request,) = world.app.requests
+    assert request.headers == [(b"host", b"v"), (b"x-a", b"a  b"), (b"x-b", b"")]
+    assert request.fields == dict(request.headers)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"", b"h", b"h:80", b"h:", b"a.example.", b"a_b-c", b"[::1]:80", b"127.0.0.1", b"h%2Fi"],
+)
+def test_a_host_is_a_name_or_an_address_and_perhaps_a_port(host):
+    wire = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host
+    assert [s.status for s in talk(wire, wire)[1]] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"u@h", b"u:p@h", b"a b", b"h:x", b"h:1:2", b"[bad", b"[::1", b"[::1]x", b"a]b",
+        b"\xc3\xbc.test", b'"h"', b"h\\i", b"<h>",
+    ],
+)  # fmt: skip
+def test_a_host_that_is_anything_else_is_refused(host):
+    wire = b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host
+    assert refused(wire).status == 400
+    assert refused(wire.replace(b"1.1", b"1.0")).status == 400
+    assert refused(b"GET http://%b/ HTTP/1.1\r\nHost: h\r\n\r\n" % host).status == 400
+
+
+@pytest.mark.parametrize("host", [b"a/b", b"h?a", b"http://h"])
+def test_a_host_has_no_path(host):
+    assert refused(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host).status == 400
+
+
+@pytest.mark.parametrize(
+    ("wire", "words"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/2 is not supported; use HTTP/1.1"),
+        (b"PRI * HTTP/2.0\r\n\r\nGET", b"HTTP/2 is not supported; use HTTP/1.1"),
+        (b"GET /\xc3\xbc HTTP/1.1\r\nHost: h\r\n\r\n", b"percent-encode"),
+        (b"GET /?\xc3\xbc HTTP/1.1\r\nHost: h\r\n\r\n", b"percent-encode"),
+    ],
+)
+def test_who_sends_what_is_not_taken_is_told_what_would_be(wire, words):
+    answer = refused(wire)
+    assert answer.status == 400
+    assert words in answer.body
 
 
 def test_what_was_understood_before_the_garbage_is_answered_first():
@@ -530,6 +590,112 @@ def test_the_answer_to_head_has_no_body(answering):
     assert not world.ended
 
 
+LENGTH = b"content-length"
+CHUNKS = b"transfer-encoding"
+# What an application answers with: whole or in pieces, and which length it declares.
+ANSWERS = {"whole": (False, None), "declared": (True, 6), "streamed": (True, None)}
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize(
+    ("method", "status", "kind", "framing"),
+    [
+        (b"GET", 200, "whole", (LENGTH, b"6")),
+        (b"GET", 200, "declared", (LENGTH, b"6")),
+        (b"GET", 200, "streamed", (CHUNKS, b"chunked")),
+        (b"HEAD", 200, "whole", (LENGTH, b"6")),
+        (b"HEAD", 200, "declared", (LENGTH, b"6")),
+        (b"HEAD", 200, "streamed", (CHUNKS, b"chunked")),
+        *(
+            (method, status, kind, None)
+            for method in (b"GET", b"HEAD", b"POST")
+            for status in (204, 304)
+            for kind in ANSWERS
+        ),
+    ],
+)
+def test_how_long_a_body_is_is_said_once_and_none_is_sent_where_there_may_be_none(
+    version, method, status, kind, framing
+):
+    read = 0
+
+    async def answering(request: Request, reply: Reply) -> None:
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal read
+            for piece in (b"one", b"two"):
+                read += 1
+                yield piece
+
+        streamed, length_bytes = ANSWERS[kind]
+        body = pieces() if streamed else b"onetwo"
+        await reply.send(Response(status=status, body=body, length_bytes=length_bytes))
+
+    wire = GET.replace(b"GET", method).replace(b"1.1", version)
+    wire = wire[:-2] + b"Connection: keep-alive\r\n\r\n"
+    world, _ = talk(wire, answering=answering)
+    head, _, body = bytes(world.client.written).partition(b"\r\n\r\n")
+    said = [tuple(line.lower().split(b": ")) for line in head.split(b"\r\n")[1:]]
+    old = version == b"1.0"
+    if old and framing == (CHUNKS, b"chunked"):
+        framing = None
+    assert [pair for pair in said if pair[0] in (LENGTH, CHUNKS)] == [framing] * bool(framing)
+    bodiless = method == b"HEAD" or status != 200
+    if bodiless:
+        assert body == b""
+    elif framing == (CHUNKS, b"chunked"):
+        assert body == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    else:
+        assert body == b"onetwo"
+    assert read == (2 if kind != "whole" else 0)
+    assert world.ended is (old and kind == "streamed" and not bodiless)
+
+
+def test_head_is_told_a_length_that_is_not_that_of_what_is_here():
+    async def answering(request: Request, reply: Reply) -> None:
+        await reply.send(Response(status=200, body=b"", length_bytes=55))
+
+    world, _ = talk(GET.replace(b"GET", b"HEAD"), answering=answering)
+    assert b"\r\nContent-Length: 55\r\n" in world.client.written
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_entrusted_answer_that_may_have_no_body_has_none(status):
+    app = Entrusting()
+
+    async def main() -> None:
+        async with open_world(app) as world:
+            world.client.deliver(GET)
+            app.keepers[0].reply.send_now(Response(status=status, body=b"body"))
+            await settle(1)
+            assert world.client.written.endswith(b" GMT\r\n\r\n")
+
+    run_on_clock(main())
+
+
+# --- interim responses --------------------------------------------------------------------------
+
+
+async def hint(request: Request, reply: Reply) -> None:
+    reply.inform(Response(status=103, headers=[(b"Link", b"</a>\r\nX: y")]))
+    await asyncio.sleep(1)
+    reply.inform(Response(status=102))
+    await answer(request, reply)
+    reply.inform(Response(status=103))
+
+
+def test_interim_responses_come_before_the_response_and_none_behind_it():
+    world, seen = talk(GET, GET, answering=hint, wait_s=3)
+    assert [s.status for s in seen] == [103, 102, 200] * 2
+    assert seen[0].headers[b"link"] == b"</a>  X: y"
+    assert not {LENGTH, CHUNKS} & seen[0].headers.keys()
+    assert not world.ended
+
+
+def test_an_old_client_gets_no_interim_responses():
+    _, seen = talk(GET.replace(b"1.1", b"1.0"), answering=hint, wait_s=3)
+    assert [s.status for s in seen] == [200]
+
+
 def test_an_upgrade_is_not_taken_up_and_its_body_is_no_request():
     inner = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
     head = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(inner)
@@ -578,17 +744,32 @@ class Tunnelling:
     ("line", "upgrade"),
     [
         (b"Connection: Upgrade\r\nUpgrade: WebSocket\r\n", b"websocket"),
-        (b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", b"h2c"),
-        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n", b"h2c"),
-        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n", None),
-        (b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n", None),
+        (b"Connection: Upgrade, X\r\nUpgrade: IRC/6.9\r\n", b"irc/6.9"),
+        (b"Connection: Upgrade\r\nUpgrade: raw\r\nContent-Length: 0\r\n", b"raw"),
+        (b"Connection: Upgrade\r\nUpgrade: raw\r\nContent-Length: 2\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: raw\r\nTransfer-Encoding: chunked\r\n", None),
+        (b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: raw, websocket\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: raw\r\nUpgrade: websocket\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: raw websocket\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade: raw/1/2\r\n", None),
+        (b"Connection: Upgrade\r\nUpgrade:\r\n", None),
         (b"Upgrade: websocket\r\n", None),
         (b"Connection: Upgrade\r\n", None),
     ],
 )
-def test_a_request_says_which_protocol_is_asked_for_if_none_of_it_is_a_body(line, upgrade):
+def test_a_request_says_which_protocol_is_asked_for_if_it_is_one_and_none_of_it_a_body(
+    line, upgrade
+):
     world, _ = talk(POST + line + b"\r\n")
     assert [r.upgrade for r in world.app.requests] == [upgrade]
+
+
+def test_a_request_whose_upgrade_is_not_passed_on_is_one_like_others():
+    world, seen = talk(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET)
+    assert [s.status for s in seen] == [200, 200]
+    assert not world.ended
 
 
 def test_an_old_client_cannot_ask_for_another_protocol():
@@ -982,6 +1163,50 @@ def test_a_client_that_reads_a_little_now_and_then_is_not_cut_off(ending):
     run_on_clock(main())
 
 
+def test_a_client_whose_system_takes_something_in_now_and_then_is_not_cut_off(monkeypatch):
+    taken = 0
+    monkeypatch.setattr("anyfc.web.connection.taken_bytes", lambda transport: taken)
+
+    async def main() -> None:
+        nonlocal taken
+        async with open_world() as world:
+            world.client.full = True
+            world.client.deliver(GET)
+            await settle()
+            for _ in range(20):
+                await asyncio.sleep(PATIENCE.body_stall_s)
+                taken += 1
+            assert not world.client.aborted
+            await asyncio.sleep(2 * PATIENCE.body_stall_s + 1)
+            assert world.client.aborted
+
+    run_on_clock(main())
+
+
+@pytest.mark.parametrize("answering", [echo, stream])
+def test_whoever_answers_a_client_that_does_not_read_is_told_why_it_is_cut_off(answering):
+    told: list[str] = []
+
+    async def watched(request: Request, reply: Reply) -> None:
+        try:
+            await answering(request, reply)
+        except ReaderStalled as stalled:
+            told.append(stalled.message)
+            raise
+
+    async def main() -> None:
+        async with open_world(watched) as world:
+            world.client.full = True
+            world.client.deliver(GET)
+            await asyncio.sleep(PATIENCE.body_stall_s + 1)
+            assert told == ["The client read nothing of its answer for 30 seconds"]
+            assert world.client.aborted
+            assert not world.app.cancelled
+            assert not world.server.connections
+
+    run_on_clock(main())
+
+
 def test_a_slow_reader_makes_the_answer_wait():
     produced = 0
 
@@ -1355,7 +1580,7 @@ def test_a_client_that_reads_an_entrusted_answer_slowly_makes_the_next_request_w
 
 
 @pytest.mark.parametrize("how", ["at once", "later", "never"])
-def test_nobody_is_bothered_any_more_with_an_answer_that_is_given_but_not_read(how):
+def test_nobody_is_bothered_any_more_with_an_answer_that_is_given_but_not_read(how, caplog):
     app = Entrusting()
 
     async def main() -> None:
@@ -1375,6 +1600,7 @@ def test_nobody_is_bothered_any_more_with_an_answer_that_is_given_but_not_read(h
             assert not world.server.connections
 
     run_on_clock(main())
+    assert not caplog.records
 
 
 # --- many connections, and the end --------------------------------------------------------------

@@ -1,7 +1,8 @@
 """One connection to a server behind us, and who listens for its answers instead of waiting."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import httptools
 import pytest
@@ -9,25 +10,25 @@ from clock import run_on_clock, settle
 from transport import FakeTransport
 
 from anyfc.errors import RequestTimeout
-from anyfc.web.exchange import RAW_BYTES, Exchange, NoAnswer, UpstreamFailed
-from anyfc.web.message import Body, PeerLost
+from anyfc.web.exchange import RAW_BYTES, Exchange, Hints, NoAnswer, UpstreamFailed
+from anyfc.web.message import Body, Header, PeerLost
 from anyfc.web.outbox import Outbox
 
 ASK = b"GET / HTTP/1.1\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: Raw/1\r\n\r\n"
 
 
 class Ear:
     """Listens for an answer; keeps what there was of it each time that it was called."""
 
-    def __init__(self, **settings: bool) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.heard: list[tuple[int, bytes | None]] = []
         self.exchange = Exchange(Outbox())
         self.wire = FakeTransport(self.exchange)
         self.ask(**settings)
 
-    def ask(self, method: bytes = b"GET", **settings: bool) -> None:
+    def ask(self, method: bytes = b"GET", **settings: Any) -> None:
         self.exchange.send(method, ASK, listener=self, **settings)
 
     def __call__(self) -> None:
@@ -35,7 +36,7 @@ class Ear:
         self.heard.append((self.exchange.status, self.exchange.body.read_nowait()))
 
 
-def listen(*steps: bytes | Callable[[FakeTransport], None], **settings: bool) -> Ear:
+def listen(*steps: bytes | Callable[[FakeTransport], None], **settings: Any) -> Ear:
     """Answer a request with some pieces, or other things that happen to a connection."""
 
     async def main() -> Ear:
@@ -125,7 +126,65 @@ def test_garbage_behind_a_head_is_taken_in_before_the_answer_is_heard():
 
 
 def test_a_switch_to_another_protocol_that_was_asked_for_is_heard():
-    assert listen(SWITCH + b"early", upgrade=True).heard == [(101, None)]
+    assert listen(SWITCH + b"early", upgrade=b"raw/1").heard == [(101, None)]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        b"Upgrade: raw\r\n",
+        b"Upgrade: raw/1, h2c\r\n",
+        b"Upgrade: raw/1\r\nUpgrade: raw/1\r\n",
+        b"Upgrade: h2c\r\n",
+    ],
+)
+def test_a_switch_to_what_was_not_asked_for_is_a_failure(named):
+    ear = listen(SWITCH.replace(b"Upgrade: Raw/1\r\n", named) + b"early", upgrade=b"raw/1")
+    assert ear.heard == [(0, None)]
+
+    async def main() -> None:
+        with pytest.raises(UpstreamFailed, match="not asked for"):
+            await ear.exchange.wait()
+
+    run_on_clock(main())
+
+
+class Hinted(Hints):
+    """Keeps the hints that it is told."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, list[Header]]] = []
+
+    def take(self, status: int, headers: Sequence[Header]) -> None:
+        self.taken.append((status, list(headers)))
+
+
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+def test_hints_are_passed_on_before_the_answer_and_other_interim_ones_are_not():
+    hints = Hinted()
+    interim = b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + EARLY_HINTS
+    assert listen(interim, EARLY_HINTS + OK, hints=hints).heard == [(200, b"ok")]
+    early = (103, [(b"Link", b"</a>")])
+    assert hints.taken == [(102, []), early, early]
+
+
+def test_hints_that_nobody_wants_are_passed_over():
+    async def main() -> None:
+        hints = Hinted()
+        ear = Ear(hints=hints)
+        await settle(1)
+        ear.exchange.ignore()
+        ear.wire.deliver(EARLY_HINTS + OK)
+        ear.exchange.reused = True
+        ear.ask()
+        await settle(1)
+        ear.wire.deliver(EARLY_HINTS + OK)
+        assert ear.heard == [(200, b"ok")]
+        assert hints.taken == []
+
+    run_on_clock(main())
 
 
 def test_who_stops_listening_hears_nothing():

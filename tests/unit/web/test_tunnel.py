@@ -142,6 +142,39 @@ def test_a_side_that_reads_slowly_after_its_end_has_time_as_long_as_it_reads():
     run_on_clock(main())
 
 
+def test_a_side_whose_system_takes_something_in_after_its_end_has_time_too(monkeypatch):
+    taken = 0
+    monkeypatch.setattr("anyfc.web.tunnel.taken_bytes", lambda transport: taken)
+
+    async def main() -> None:
+        nonlocal taken
+        a, b = Side(), Side()
+        async with joined(a, b) as task:
+            a.wire.deliver_eof()
+            a.wire.full = True
+            b.wire.deliver(b"x" * 100)
+            for _ in range(3):
+                await asyncio.sleep(0.9 * HALF_OPEN_S)
+                taken += 1
+            assert not task.done()
+            await asyncio.sleep(2 * HALF_OPEN_S)
+            assert task.done()
+            a.wire.drain()
+
+    run_on_clock(main())
+
+
+def test_what_comes_when_the_other_side_is_gone_is_not_written(monkeypatch):
+    async def main() -> None:
+        a, b = Side(), Side()
+        async with joined(a, b):
+            b.wire.lose()
+            monkeypatch.setattr(b.wire, "write", pytest.fail)
+            a.wire.deliver(b"late")
+
+    run_on_clock(main())
+
+
 def test_when_one_side_has_ended_silence_is_the_end():
     async def main() -> None:
         a, b = Side(), Side()
