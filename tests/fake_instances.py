@@ -58,6 +58,7 @@ class FakeInstance:
         self.frozen = False
         self.freezes = True
         self.owes_pre_freeze = False
+        self.drained = 0  # how often
         self.hooks: list[asyncio.Future[None]] = []  # pre-freeze hooks that were called
         self.exited: asyncio.Future[int] = loop.create_future()
 
@@ -65,6 +66,9 @@ class FakeInstance:
         if not self.freezes:
             raise OSError("no such control group")
         self.frozen = True
+
+    async def drain(self) -> None:
+        self.drained += 1
 
     async def pre_freeze(self, request_id: str) -> None:
         self.owes_pre_freeze = False

@@ -63,7 +63,7 @@ async def _sweep(packages: Packages, logs: Logs, catalog: Catalog, scheduler: Sc
     while True:
         try:
             await packages.sweep(catalog.digests() | scheduler.digests())
-            await logs.sweep(catalog.names() | scheduler.names())
+            await logs.sweep(catalog.names())
         except OSError:  # a full disk, for one: no reason to stop serving
             log.exception("what was deleted is not swept")
         await asyncio.sleep(SWEEP_S)

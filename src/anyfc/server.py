@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
 )
@@ -71,6 +72,8 @@ log = logging.getLogger("anyfc")
 
 SERVER_FILE = "server.json"
 USUAL_RUNTIME = "python3.12"
+# Before connections are cut, callers who wait for an instance are told that they wait in vain.
+LAST_WORD_S = 0.5
 
 
 class RefusedToServe(Exception):
@@ -108,8 +111,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         data_dir = config.data_dir.resolve()
         _let_instances_pass(data_dir)
         async with (
-            open_database(data_dir / "anyfc.db", _given_seal(config)) as database,
-            open_logs(data_dir / "logs", limit_bytes=config.log_bytes) as logs,
+            _open_store(config, data_dir) as store,
+            open_logs(data_dir / "logs", limit_bytes=config.log_bytes, owner=store.find_id) as logs,
             _open_ground(config, data_dir) as ground,
         ):
             keys = open_keys(
@@ -118,7 +121,6 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                 access_key_id=config.access_key_id,
                 access_key_secret=config.access_key_secret,
             )
-            store = Store(database)
             catalog = store.catalog
             blobs = Blobs(data_dir / "blobs")
             packages = _make_packages(config, data_dir, blobs)
@@ -164,6 +166,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                         _make_gateway(config, data_dir, keys, store, scheduler, control, https),
                         https,
                         config,
+                        nearly_drained=scheduler.turn_away,
                     ) as address.port,
                 ):
                     with _server_file(config.data_dir / SERVER_FILE, address.endpoint):
@@ -187,6 +190,11 @@ class Store:
         self.triggers = Triggers(database, self.routes)
         self.domains = Domains(database, self.routes)
 
+    def find_id(self, name: str) -> str | None:
+        """Return the id of the function that has a name now, None if there is none."""
+        found = self.catalog.find(name)
+        return found[0].id if found is not None else None
+
 
 class Address:
     """Where the server is reached; its port is known once it listens."""
@@ -199,6 +207,12 @@ class Address:
     def endpoint(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+
+@asynccontextmanager
+async def _open_store(config: Config, data_dir: Path) -> AsyncIterator[Store]:
+    async with open_database(data_dir / "anyfc.db", _given_seal(config)) as database:
+        yield Store(database)
 
 
 def _make_packages(config: Config, data_dir: Path, blobs: Blobs) -> Packages:
@@ -260,8 +274,13 @@ def _make_gateway(
 
 
 @asynccontextmanager
-async def _open_ports(gateway: Gateway, https: Https, config: Config) -> AsyncIterator[int]:
-    """Serve HTTP, and HTTPS when a custom domain wants it; yield the port of HTTP."""
+async def _open_ports(
+    gateway: Gateway, https: Https, config: Config, *, nearly_drained: Callable[[], None]
+) -> AsyncIterator[int]:
+    """Serve HTTP, and HTTPS when a custom domain wants it; yield the port of HTTP.
+
+    `nearly_drained` is called when connections are about to be cut, while answers still arrive.
+    """
 
     def open_port(
         port: int, certificates: Certificates | None = None
@@ -275,11 +294,17 @@ async def _open_ports(gateway: Gateway, https: Https, config: Config) -> AsyncIt
             certificates=certificates,
         )
 
-    async with (
-        open_port(config.port) as port,
-        https.served(lambda certificates: open_port(config.tls_port, certificates)),
-    ):
-        yield port
+    with ExitStack() as drained:
+        async with (
+            open_port(config.port) as port,
+            https.served(lambda certificates: open_port(config.tls_port, certificates)),
+        ):
+            try:
+                yield port
+            finally:
+                left_s = max(0.0, config.drain_s - LAST_WORD_S)
+                timer = asyncio.get_running_loop().call_later(left_s, nearly_drained)
+                drained.callback(timer.cancel)
 
 
 # --- what the settings mean ---------------------------------------------------------------------

@@ -20,6 +20,7 @@ from anyfc.runtime.channel import ChannelClosed
 from anyfc.sandbox.box import Level
 from anyfc.sandbox.cgroup import V1, V2
 from anyfc.sandbox.failure import SandboxFailed
+from anyfc.sandbox.process import GRACE_S
 
 # A child, and a daemon that has left the session and the family.
 FAMILY = """
@@ -129,6 +130,48 @@ def test_a_signal_reaches_the_process(level):
             async with boxes.start() as started:
                 started.process.signal(signal.SIGKILL)
                 assert await started.process.exited == -signal.SIGKILL
+
+    asyncio.run(main())
+
+
+HEEDS = """
+import os, signal
+def end(number, frame):
+    os.write(2, b"last words")
+    os._exit(5)
+signal.signal(signal.SIGTERM, end)
+answer = "ready"
+"""
+IGNORES = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); answer = 'ready'"
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_process_that_is_told_to_end_may_do_so_itself(level, cgroups, frozen):
+    async def main():
+        async with watched(level, cgroups) as boxes, boxes.start() as started:
+            await started.do(HEEDS)
+            if frozen:
+                started.process.freeze()
+                started.process.thaw()
+            await started.process.terminate()
+            async with asyncio.timeout(10):  # on a busy machine the moment may be too short
+                assert await started.process.exited == 5
+            assert os.read(started.process.log, 100).endswith(b"last words")
+            await started.process.terminate()  # once more, and no harm
+
+    asyncio.run(main())
+
+
+def test_a_process_that_does_not_heed_it_ends_all_the_same_and_soon(level, cgroups):
+    async def main():
+        async with watched(level, cgroups) as boxes:
+            async with boxes.start() as started:
+                await started.do(IGNORES)
+                began = asyncio.get_running_loop().time()
+                await started.process.terminate()
+                assert not started.process.exited.done()
+                assert asyncio.get_running_loop().time() - began < 2 * GRACE_S + 1
+            assert started.process.exited.done()
 
     asyncio.run(main())
 

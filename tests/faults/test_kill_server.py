@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -118,13 +118,14 @@ def groups(data_dir):
     found = defaultdict(set)
     for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
         for folder in [*root.glob(f"**/{name}/*/"), *Path(root / "freezer").glob(f"{name}/*/")]:
-            found[folder] = set(map(int, (folder / "cgroup.procs").read_text().split()))
+            with suppress(OSError):  # it has just gone
+                found[folder] = set(map(int, (folder / "cgroup.procs").read_text().split()))
     return found
 
 
 def is_frozen(group):
     for name, frozen in (("cgroup.events", "frozen 1"), ("freezer.state", "FROZEN")):
-        if (group / name).exists():
+        with suppress(OSError):  # of the other version, or it has just gone
             return frozen in (group / name).read_text()
     return False
 

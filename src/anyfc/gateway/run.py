@@ -57,7 +57,12 @@ class FunctionCall(Underway):
         async with self._lease as instance:
             if isinstance(instance, InitializationFailed):
                 report = Report(
-                    result=instance, duration_ms=0, peak_memory_mib=0, instance_id="", cold=True
+                    result=instance,
+                    duration_ms=0,
+                    peak_memory_mib=0,
+                    instance_id="",
+                    cold=True,
+                    log_tail=instance.log_tail,
                 )
             else:
                 report = await self._work(instance)

@@ -191,18 +191,18 @@ class WebCall(FunctionCall):
             case TimedOut() as late:
                 raise FunctionTimeout(late.reason)
             case Crashed() as crash:
-                await self._explain(report.explain(crash))
+                await self._explain(report.explain(crash), report)
             case InitializationFailed(body=body):
-                await self._explain(body)
+                await self._explain(body, report)
             case Returned() | Raised():
                 if self._held is not None:
                     await self._reply.send(call.complete(self._held, report))
             case _:
                 assert_never(report.result)
 
-    async def _explain(self, body: bytes) -> None:
+    async def _explain(self, body: bytes, report: Report) -> None:
         response = Response(status=502, headers=JSON, body=body)
-        await self._reply.send(self._call.complete(response))
+        await self._reply.send(self._call.complete(response, report))
 
     async def _exchange(self) -> Result:
         assert self._asking is not None

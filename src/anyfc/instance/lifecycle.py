@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from enum import Enum
 from typing import Final, assert_never
 
@@ -22,6 +23,7 @@ from anyfc.model.invocation import (
 )
 from anyfc.model.report import Report, cost, explain
 from anyfc.runtime.builtin import Builtin
+from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.custom import Custom
 from anyfc.runtime.dialogue import Dialogue
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, WSGI
@@ -42,6 +44,15 @@ MOVES: Final = {
     State.GONE: set[State](),
 }
 
+# What runs, as the log calls it.
+REQUEST: Final = b"Invoke"
+INITIALIZER: Final = b"Initialize"
+PRE_FREEZE_HOOK: Final = b"PreFreeze"
+PRE_STOP_HOOK: Final = b"PreStop"
+# Why nobody waits for it any more.
+CANCELED: Final = "Invocation canceled by client"
+STOPPED: Final = "Server stopped before completing request"
+
 
 class InitializerFailed(Exception):
     """The instance never became ready; `result` is the function's own failure."""
@@ -60,6 +71,8 @@ class Instance:
         self.state = State.CREATING
         self.invocations = 0
         self.frozen = False
+        self.interrupted = False  # it is to go at once, with what it is doing
+        self.server_stops = False  # whoever leaves it now has not hung up
         self._owes_pre_freeze = False
         self.exited = process.exited  # done when the process is gone
         self._process = process
@@ -86,7 +99,7 @@ class Instance:
         self._owes_pre_freeze = True
         name = request_id.encode()
         self._output.begin(name, b"FC Invoke Start RequestId: %b" % name, want_log_tail)
-        return Running(self, self._output, name, want_log_tail, cold)
+        return Running(self, self._output, REQUEST, name, want_log_tail, cold)
 
     async def run(self, invocation: Invocation) -> Report:
         """Run the handler. A failure of the function is in the report.
@@ -117,24 +130,33 @@ class Instance:
         assert isinstance(self._dialogue, Custom)
         return self._dialogue
 
+    async def drain(self) -> None:
+        """Take in what nobody has read of an answer, so that it does not cost the instance."""
+        await self._dialogue.drain()
+
     # --- hooks ---
 
     async def initialize(self, request_id: str) -> None:
         """Call the initializer. Raises InitializerFailed."""
         hook = self.spec.function.initializer
         assert hook is not None
-        started_at = time.monotonic()
-        match await self._call_hook("Initialize", INITIALIZE, request_id, hook):
+        report = await self._call_hook(INITIALIZER, INITIALIZE, request_id, hook)
+        if isinstance(report.result, Returned):
+            return
+        body = await self._describe_failure(report, hook)
+        raise InitializerFailed(InitializationFailed(body=body, log_tail=report.log_tail))
+
+    async def _describe_failure(self, report: Report, hook: Hook) -> bytes:
+        """Return the JSON that tells a caller why there is no instance."""
+        reason = "Process exited unexpectedly before completing initialization"
+        match report.result:
             case Raised(body=body):
-                raise InitializerFailed(InitializationFailed(body=await read_whole(body)))
+                with suppress(ChannelClosed):  # it ended before it had described its failure
+                    return await read_whole(body)
             case TimedOut():
                 reason = f"Function initialization timed out after {hook.timeout_s} seconds"
-            case Crashed():
-                reason = "Process exited unexpectedly before completing initialization"
-            case _:
-                return
-        body = explain(f"{reason} ({self.cost(started_at)})")
-        raise InitializerFailed(InitializationFailed(body=body))
+        spent = cost(report.duration_ms, self._dialogue.peak_memory_mib())
+        return explain(f"{reason} ({spent})")
 
     @property
     def owes_pre_freeze(self) -> bool:
@@ -146,23 +168,23 @@ class Instance:
         self._owes_pre_freeze = False
         hook = self.spec.function.pre_freeze
         assert hook is not None
-        await self._call_hook("PreFreeze", PRE_FREEZE, request_id, hook)
+        await self._call_hook(PRE_FREEZE_HOOK, PRE_FREEZE, request_id, hook)
+        await self.drain()
 
     async def pre_stop(self, request_id: str) -> None:
         """Call the pre-stop hook if there is one; whatever comes of it, the instance stops."""
         hook = self.spec.function.pre_stop
         if hook is not None:
             self.thaw()
-            await self._call_hook("PreStop", PRE_STOP, request_id, hook)
+            await self._call_hook(PRE_STOP_HOOK, PRE_STOP, request_id, hook)
 
-    async def _call_hook(self, name: str, kind: bytes, request_id: str, hook: Hook) -> Result:
-        start = f"FC {name} Start RequestId: {request_id}"
-        self._output.begin(request_id.encode(), start.encode(), False)
-        result = await self._dialogue.ask(kind, request_id, timeout_s=hook.timeout_s)
-        error = "" if isinstance(result, Returned) else ", Error: Unhandled function error"
-        end = f"FC {name} End RequestId: {request_id}{error}"
-        self._output.end(request_id.encode(), end.encode())
-        return result
+    async def _call_hook(self, what: bytes, kind: bytes, request_id: str, hook: Hook) -> Report:
+        name = request_id.encode()
+        keep_tail = what == INITIALIZER  # whose failure is what a caller gets
+        self._output.begin(name, b"FC %b Start RequestId: %b" % (what, name), keep_tail)
+        running = Running(self, self._output, what, name, keep_tail, True)
+        asking = self._dialogue.ask(kind, request_id, timeout_s=hook.timeout_s)
+        return running.end(await running.watch(asking))
 
     def cost(self, started_at: float) -> str:
         """Say what was spent since a time of the monotonic clock."""
@@ -191,28 +213,38 @@ class Instance:
             self.frozen = False
             self._process.thaw()
 
+    async def terminate(self) -> None:
+        """Tell the process to end, and give it a moment."""
+        if isinstance(self._dialogue, Builtin) and not self._dialogue.ready:
+            return  # a handler that runs would be logged as if its time were over
+        self.thaw()
+        self._dialogue.before_freeze()  # some servers wait until all connections have ended
+        await self._process.terminate()
+
     def close(self) -> None:
         self.thaw()
         self.move(State.GONE)
 
 
 class Running:
-    """One request in an instance: its lines in the log, and what it took."""
+    """One request in an instance, or one run of a hook: its lines in the log, and what it took."""
 
     __slots__ = (
-        "_cold", "_instance", "_output", "_request_id", "_started_at", "_want_log_tail",
+        "_cold", "_instance", "_output", "_request_id", "_started_at", "_want_log_tail", "_what",
     )  # fmt: skip
 
     def __init__(
         self,
         instance: Instance,
         output: Output,
+        what: bytes,
         request_id: bytes,
         want_log_tail: bool,
         cold: bool,
     ) -> None:
         self._instance = instance
         self._output = output
+        self._what = what
         self._request_id = request_id
         self._want_log_tail = want_log_tail
         self._cold = cold
@@ -231,14 +263,16 @@ class Running:
 
     def abandon(self) -> None:
         """Nobody waits for the result any more."""
-        self._end_with("Invocation canceled by client", with_cost=True)
+        # Nobody hangs up on a hook.
+        stopped = self._what != REQUEST or self._instance.server_stops
+        self._end_with(STOPPED if stopped else CANCELED, with_cost=True)
 
     def end(self, result: Result, *, peak_memory_mib: float = 0.0) -> Report:
         """Write the last line, and say how it went."""
         duration_ms = (time.monotonic() - self._started_at) * 1000
         match result:
             case Returned():
-                end = b"FC Invoke End RequestId: %b" % self._request_id
+                end = b"FC %b End RequestId: %b" % (self._what, self._request_id)
                 self._output.end(self._request_id, end)
             case Raised():
                 self._end_with("Unhandled function error")
@@ -263,5 +297,5 @@ class Running:
     def _end_with(self, reason: str, *, with_cost: bool = False) -> None:
         cost = f" ({self._instance.cost(self._started_at)})" if with_cost else ""
         error = f"Error: {reason}{cost}".encode()
-        line = b"FC Invoke End RequestId: %b, %b" % (self._request_id, error)
+        line = b"FC %b End RequestId: %b, %b" % (self._what, self._request_id, error)
         self._output.end(self._request_id, line)

@@ -23,6 +23,9 @@ MIB = 1024 * KIB
 BUFFER_BYTES = 16 * MIB
 FLUSH_S = 0.1
 
+# Between the name of a function and its id; in no name.
+SEPARATOR = "\n"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -32,7 +35,9 @@ log = logging.getLogger(__name__)
 class Logs:
     """The logs of all functions. What is to be written goes into the `buffer`. For the loop only.
 
-    `limit_bytes` bounds the files of one function, `buffer_bytes` what waits to be written.
+    `limit_bytes` bounds the files of one function, `buffer_bytes` what waits to be written. `owner`
+    gives the id of the function that has a name now, None if there is none: what instances of an
+    earlier one write is left out. Without it, a name is all that tells functions apart.
     """
 
     def __init__(
@@ -42,14 +47,21 @@ class Logs:
         *,
         buffer_bytes: int = BUFFER_BYTES,
         clock: Callable[[], float] = time.time,
+        owner: Callable[[str], str | None] | None = None,
     ) -> None:
         self.buffer = Buffer(buffer_bytes, clock)
+        self._owner = owner
+        self._followers: dict[Follower, str] = {}  # → its key in the buffer
         self._segments = segments
         self._thread = thread
         self._flushing = asyncio.Lock()
         # These two belong to the thread.
         self._lost: Counter[str] = Counter()  # function → lines
         self._failing: set[str] = set()  # functions
+
+    def key(self, function: str, function_id: str) -> str:
+        """Return what the instances of a function call it when they write to the buffer."""
+        return function if self._owner is None else f"{function}{SEPARATOR}{function_id}"
 
     async def read(
         self, function: str, *, since: float | None = None, request_id: str | None = None
@@ -75,16 +87,24 @@ class Logs:
                 for entry in entries:
                     yield entry
         finally:
-            self.buffer.leave(function, follower)
+            if follower in self._followers:
+                self.buffer.leave(self._followers.pop(follower), follower)
 
     def dismiss_followers(self) -> None:
         """End every `follow` that is under way, after what has been written until now."""
         self.buffer.dismiss_followers()
 
     async def remove(self, function: str) -> None:
-        """Delete a function's log, with what of it is still in the buffer."""
+        """Delete a function's log, with what of it is still in the buffer.
+
+        Who follows it goes on with what the function that has the name now writes.
+        """
         async with self._flushing:
-            self.buffer.forget(function)
+            self.buffer.forget(self._current_key(function))
+            for follower, key in list(self._followers.items()):
+                if _name(key) == function:
+                    self.buffer.leave(key, follower)
+                    self._follow(function, follower)
             await self._on_thread(self._forget, function)
 
     async def sweep(self, kept: set[str]) -> None:
@@ -119,8 +139,15 @@ class Logs:
         async with self._flushing:
             records, dropped = self.buffer.take()
             if function is not None and follower is not None:
-                self.buffer.follow(function, follower)
+                self._follow(function, follower)
             return await self._on_thread(self._store, records, dropped, function)
+
+    def _follow(self, function: str, follower: Follower) -> None:
+        key = self._followers[follower] = self._current_key(function)
+        self.buffer.follow(key, follower)
+
+    def _current_key(self, function: str) -> str:
+        return function if self._owner is None else self.key(function, self._owner(function) or "")
 
     async def _on_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         # Shielded: what was taken out of the buffer is written even if who waits is cancelled.
@@ -140,8 +167,12 @@ class Logs:
     def _store(
         self, records: list[Record], dropped: Counter[str], function: str | None
     ) -> Position:
-        self._lost += dropped
-        for name, growth in sort_by_function(records).items():
+        for key, lines in dropped.items():
+            if (name := self._function_of(key)) is not None:
+                self._lost[name] += lines
+        for key, growth in sort_by_function(records).items():
+            if (name := self._function_of(key)) is None:
+                continue
             texts = growth.texts
             if self._lost[name]:
                 notice = f"{NOTICE} because they could not be written: {self._lost[name]}"
@@ -149,6 +180,11 @@ class Logs:
                 texts.insert(0, format_lines(stamp, b"", b"", [notice.encode()]))
             self._append(name, b"".join(texts), growth.lines)
         return self._segments.end(function) if function is not None else Position(0, 0)
+
+    def _function_of(self, key: str) -> str | None:
+        """Return the function that a key stands for, None if it is one that is gone."""
+        name = _name(key)
+        return name if key == self._current_key(name) else None
 
     def _append(self, function: str, text: bytes, lines: int) -> None:
         try:
@@ -169,6 +205,10 @@ class Logs:
         self._segments.remove(function)
 
 
+def _name(key: str) -> str:
+    return key.partition(SEPARATOR)[0]
+
+
 @asynccontextmanager
 async def open_logs(
     folder: Path,
@@ -176,14 +216,15 @@ async def open_logs(
     limit_bytes: int,
     buffer_bytes: int = BUFFER_BYTES,
     clock: Callable[[], float] = time.time,
+    owner: Callable[[str], str | None] | None = None,
 ) -> AsyncIterator[Logs]:
     """Yield the logs kept in `folder`; on exit, all that was written is in the files.
 
-    `limit_bytes` bounds the files of one function, `buffer_bytes` what waits to be written.
+    `limit_bytes` bounds the files of one function; for the rest see `Logs`.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="logs") as thread:
         segments = Segments(folder, limit_bytes=limit_bytes)
-        logs = Logs(segments, thread, buffer_bytes=buffer_bytes, clock=clock)
+        logs = Logs(segments, thread, buffer_bytes=buffer_bytes, clock=clock, owner=owner)
         try:
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(logs._write_forever(), name="log-writer")

@@ -84,6 +84,7 @@ async def open_instance(
 ) -> AsyncIterator[Instance]:
     """Yield an instance that is ready; leaving runs its pre-stop hook and ends all of it.
 
+    One that is interrupted meanwhile ends at once.
     `born` is called when the process is up and what is left is the function's own work.
     Raises SandboxFailed, InitializerFailed, CAExited, FunctionNotStarted.
     """
@@ -91,9 +92,8 @@ async def open_instance(
         network = await stack.enter_async_context(take_network(spec, networks))
         opened = sandbox.open(spec.interpreter, spec.box, spec.program, network)
         process = await stack.enter_async_context(opened)
-        output = stack.enter_context(
-            closing(Output(process.log, logs.buffer, spec.function.name, spec.id))
-        )
+        key = logs.key(spec.function.name, spec.function.id)
+        output = stack.enter_context(closing(Output(process.log, logs.buffer, key, spec.id)))
         dialogue = await stack.enter_async_context(open_dialogue(spec, process, network, output))
         instance = stack.enter_context(closing(Instance(spec, process, dialogue, output)))
         if isinstance(dialogue, Custom):
@@ -107,6 +107,9 @@ async def open_instance(
             await stack.enter_async_context(watching)
         instance.move(State.READY)
         yield instance
+        if instance.interrupted:
+            return
         if instance.usable:
             instance.move(State.STOPPING)
             await instance.pre_stop(new_request_id())
+        await instance.terminate()

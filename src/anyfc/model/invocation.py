@@ -84,6 +84,7 @@ class InitializationFailed(msgspec.Struct, frozen=True, kw_only=True):
     """The instance never became ready: its initializer raised, timed out or crashed."""
 
     body: bytes
+    log_tail: bytes = b""  # of the initializer
 
 
 Result = Returned | Raised | TimedOut | Crashed | InitializationFailed

@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -26,33 +27,33 @@ from anyfc.sandbox.process import Process
 # Between SIGTERM and SIGKILL: long enough for the bootstrap to log where a function hangs.
 LAST_WORDS_S: Final = 0.5
 GONE_WITHIN_S: Final = 5.0
+# A handler that came back at the end of its time may still hand over what it came back with.
+HAND_OVER_S: Final = 1.0
+# What nobody reads of an answer is taken in, so that its instance can be asked again. No result is
+# longer than this: see `bootstrap/python/answer.py`.
+UNREAD_BYTES: Final = 33 * 1024 * 1024
+UNREAD_S: Final = 2.0
 
 
 class Stream:
     """The body of an answer that is larger than a frame; see `model.invocation.Stream`."""
 
-    def __init__(self, dialogue: "Builtin", channel: Channel, answer: Answer) -> None:
+    def __init__(self, dialogue: "Builtin", answer: Answer) -> None:
         self.size_bytes = answer.size_bytes
         self._dialogue = dialogue
-        self._channel = channel
         self._first: bytes | None = answer.piece
-        self._missing_bytes = answer.size_bytes - len(answer.piece)
 
     def __aiter__(self) -> "Stream":
         return self
 
     async def __anext__(self) -> bytes:
-        """Raises ChannelClosed."""
+        """Raises ChannelClosed, also when the instance has had its time."""
         first, self._first = self._first, None
         if first is not None:
             return first
-        if not self._missing_bytes:
-            self._dialogue.answering = False
+        piece = await self._dialogue.next_piece()
+        if not piece:
             raise StopAsyncIteration
-        piece = await self._channel.next_piece()
-        self._missing_bytes -= len(piece)
-        if self._missing_bytes < 0:
-            raise ChannelClosed
         return piece
 
 
@@ -66,6 +67,9 @@ class Builtin(Dialogue):
         self, process: Process, channel: Channel, *, start_s: float, early: Callable[[], bytes]
     ) -> None:
         self.answering = False  # a request is under way, or its answer is
+        self.handing_over = False  # the answer has begun, and its end has not been read
+        self._missing_bytes = 0  # of that answer
+        self._left_s = 0.0  # of the time of its request
         self._process = process
         self._channel = channel
         self._start_s = start_s
@@ -147,12 +151,48 @@ class Builtin(Dialogue):
             answer = await self._channel.answer()
         except ChannelClosed:
             return await self._explain_end(timeout_s)
-        finally:
+        except asyncio.CancelledError:
             self._deadline = math.inf
+            raise
         if self._timed_out:
             await self._wait_exit()
             return TimedOut(timeout_s=timeout_s)
         return self._judge(answer)
+
+    async def next_piece(self) -> bytes:
+        """Wait for one more piece of an answer; empty at its end.
+
+        The instance may not let its reader wait longer than its request had time, all pieces
+        together: it is then ended as for any request. Raises ChannelClosed.
+        """
+        if not self._missing_bytes:
+            if self.handing_over:
+                self.handing_over = self.answering = False
+            return b""
+        began_at = self._loop.time()
+        self._deadline = began_at + self._left_s
+        self._set_alarm()
+        try:
+            piece = await self._channel.next_piece()
+        except ChannelClosed:
+            self.handing_over = False
+            raise
+        finally:
+            self._deadline = math.inf
+        self._left_s -= self._loop.time() - began_at
+        self._missing_bytes -= len(piece)
+        if self._timed_out or self._missing_bytes < 0:
+            self.handing_over = False
+            raise ChannelClosed
+        return piece
+
+    async def drain(self) -> None:
+        if not self.handing_over or self._missing_bytes > UNREAD_BYTES:
+            return
+        with suppress(ChannelClosed, TimeoutError):
+            async with asyncio.timeout(UNREAD_S):
+                while await self.next_piece():
+                    pass
 
     def _begin(self, timeout_s: int) -> None:
         self.answering = True
@@ -162,13 +202,16 @@ class Builtin(Dialogue):
         self._set_alarm()
 
     def _judge(self, answer: Answer) -> Returned | Raised:
-        self._deadline = math.inf
         self._peak_memory_mib = answer.peak_memory_kib / 1024
         body: bytes | Stream = answer.piece
         if len(answer.piece) == answer.size_bytes:
             self.answering = False
         else:
-            body = Stream(self, self._channel, answer)
+            self.handing_over = True
+            self._missing_bytes = answer.size_bytes - len(answer.piece)
+            self._left_s = max(HAND_OVER_S, self._deadline - self._loop.time())
+            body = Stream(self, answer)
+        self._deadline = math.inf
         return Returned(body=body) if answer.returned else Raised(body=body)
 
     async def _explain_end(self, timeout_s: int) -> Result:
@@ -193,6 +236,7 @@ class Builtin(Dialogue):
         if self._loop.time() < self._deadline:
             self._set_alarm()
             return
+        self._deadline = math.inf
         self._timed_out = True
         self._process.signal(signal.SIGTERM)
         self._loop.call_later(LAST_WORDS_S, self._process.signal, signal.SIGKILL)

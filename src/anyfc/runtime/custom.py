@@ -14,7 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
-from anyfc.errors import BadResponse, CAExited, EntityTooLarge, FunctionNotStarted
+from anyfc.errors import (
+    BadResponse,
+    CAExited,
+    EntityTooLarge,
+    FunctionComputeError,
+    FunctionNotStarted,
+)
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, HttpCall, Payload, Raised, Result, Returned, TimedOut
 from anyfc.runtime.deadlines import Deadline, Deadlines
@@ -36,6 +42,7 @@ LONGEST_PAUSE_S: Final = 0.05
 # A process that closes its connection often ends, and is then to be known as ended.
 EXIT_WITHIN_S: Final = 0.25
 ANSWERS_WITHIN_S: Final = 1.0
+CLOSING_S: Final = 0.02
 
 # Kind → method and path, which is the value of x-fc-control-path too.
 CALLS: Final = {
@@ -110,17 +117,28 @@ class Custom(Dialogue):
     def peak_memory_mib(self) -> float:
         return self._process.peak_memory_mib()
 
+    async def drain(self) -> None:
+        """Nothing: what is not read ends with its connection."""
+
     def before_freeze(self) -> None:
         """Close idle connections: a server's idle timer would fire at the thaw, and end the
         connection that carries the request it was thawed for.
         """
-        self.upstream.close()
+        self._hang_up()
 
     def close(self) -> None:
         self._deadlines.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the connections that carry no request."""
         self.upstream.close()
-        if self._first is not None:
-            self._first.close()
+        self._drop_first()
+
+    def _drop_first(self) -> None:
+        first, self._first = self._first, None
+        if first is not None:
+            first.close()
 
     # --- starting ---
 
@@ -159,7 +177,9 @@ class Custom(Dialogue):
     async def _take_connection(self) -> socket.socket:
         first, self._first = self._first, None
         if first is not None:
-            return first
+            if is_quiet(first):
+                return first
+            first.close()  # the server did not wait for a request
         try:
             return await self._connect()
         except OSError as error:  # the server has gone, or closed its port
@@ -178,7 +198,9 @@ class Custom(Dialogue):
     ) -> Result:
         exchange = self._exchange(kind, request_id, event)
         try:
-            return await self.forward(exchange, self.begin(timeout_s))
+            # What a pre-freeze hook does changes nothing (runtime.md 8.5).
+            spoils = kind != PRE_FREEZE
+            return await self.forward(exchange, self.begin(timeout_s), spoils=spoils)
         except BadResponse as problem:
             if kind == INVOKE:
                 raise
@@ -225,15 +247,18 @@ class Custom(Dialogue):
         if self._alone and self.plan.health_check is None:
             self._spoiled = True
 
-    async def forward(self, exchange: Coroutine[Any, Any, Result], deadline: Deadline) -> Result:
+    async def forward(
+        self, exchange: Coroutine[Any, Any, Result], deadline: Deadline, *, spoils: bool = True
+    ) -> Result:
         """Let one request be exchanged with the server within its time, which has begun.
 
-        Raises BadResponse.
+        One that takes too long `spoils` the instance, unless several may be under way and the
+        port is still open. Raises BadResponse, and what the sender of the request's body did.
         """
         if deadline.expired:
             exchange.close()
             self._deadlines.end(deadline)
-            return await self._end_late(deadline)
+            return await self._end_late(deadline, spoils)
         task = asyncio.current_task()
         assert task is not None, "a request that may have to wait is made by a task"
         deadline.expire = task.cancel
@@ -243,7 +268,10 @@ class Custom(Dialogue):
             if not deadline.expired or task.uncancel():
                 self.abandon(deadline)
                 raise
-            return await self._end_late(deadline)
+            return await self._end_late(deadline, spoils)
+        except FunctionComputeError:  # its body ends too early, and the server may be at it
+            self.abandon(deadline)
+            raise
         except (NoAnswer, PeerLost, OSError):
             return await self._explain_loss()
         except UpstreamFailed as error:
@@ -251,8 +279,8 @@ class Custom(Dialogue):
         finally:
             self._deadlines.end(deadline)
 
-    async def _end_late(self, deadline: Deadline) -> TimedOut:
-        if self._alone or not await self.still_answers():
+    async def _end_late(self, deadline: Deadline, spoils: bool) -> TimedOut:
+        if spoils and (self._alone or not await self.still_answers()):
             self._spoiled = True
         return TimedOut(timeout_s=deadline.within_s)
 
@@ -269,6 +297,7 @@ class Custom(Dialogue):
 
     async def probe(self, check: HealthCheck) -> int:
         """Return the status that a probe is answered with; 0 if it is not."""
+        self._drop_first()  # it is as old as the wait for the probe was long
         try:
             async with asyncio.timeout(check.timeout_s):
                 path = check.path.encode()
@@ -278,6 +307,14 @@ class Custom(Dialogue):
         except (TimeoutError, UpstreamFailed, PeerLost, OSError):
             return 0
 
+    async def outlives(self) -> bool:
+        """Say whether the server is still there, after it has ended a connection.
+
+        A process that ends closes one thing after the other, and its port perhaps last.
+        """
+        await asyncio.wait((self._process.exited,), timeout=CLOSING_S)
+        return not self._process.exited.done() and await self.still_answers()
+
     async def still_answers(self) -> bool:
         """Say whether the server takes connections."""
         try:
@@ -286,6 +323,17 @@ class Custom(Dialogue):
         except (OSError, TimeoutError):
             return False
         return True
+
+
+def is_quiet(connection: socket.socket) -> bool:
+    """Whether the other end has neither closed a connection nor sent anything."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _judge_hook(path: bytes, answer: Exchange) -> Result:

@@ -37,6 +37,10 @@ class Dialogue:
         """
         raise NotImplementedError
 
+    async def drain(self) -> None:
+        """Take in what nobody has read of an answer, bounded: another request may then be sent."""
+        raise NotImplementedError
+
     def before_freeze(self) -> None:
         """Give up what would not outlast a freeze."""
         raise NotImplementedError

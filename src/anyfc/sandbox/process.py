@@ -28,6 +28,7 @@ log = logging.getLogger("anyfc")
 
 ENTERED_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
+GRACE_S = 0.5  # between SIGTERM and SIGKILL
 SPARE_AFTER_S = 0.05
 PEAK_KIB = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
@@ -48,6 +49,11 @@ class Process:
     def signal(self, number: int) -> None:
         if not self.exited.done():
             self._zygote.signal(self.id, number)
+
+    async def terminate(self) -> None:
+        """Tell the program to end, and give it a moment; closing the sandbox ends it for good."""
+        self.signal(signal.SIGTERM)
+        await asyncio.wait((self.exited,), timeout=GRACE_S)
 
     def peak_memory_mib(self) -> float:
         """Return the largest resident memory of the program until now; 0 if that is not known."""

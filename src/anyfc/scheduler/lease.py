@@ -82,7 +82,12 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end()
+        try:
+            # Of an answer the caller may have been told a part, or something else instead.
+            if self._member is not None and (kind is None or issubclass(kind, Exception)):
+                await self._member.instance.drain()
+        finally:
+            self.end()
 
 
 class Turn:
@@ -191,19 +196,16 @@ class Scheduler:
                 self._forget_empty(pool)
 
     def abort(self, name: str) -> None:
-        """End the instances of a function, the busy ones too."""
+        """End the instances of a function, the busy ones too, and those without a last hook."""
         for pool in list(self._pools.values()):
             if pool.version.function == name:
                 for member in list(pool.members):
+                    member.instance.interrupted = member.in_use > 0
                     member.retire()
 
     def digests(self) -> set[str]:
         """Return the digests of the code that instances may still be started from."""
         return {pool.function.code.digest for pool in self._pools.values() if pool.function.code}
-
-    def names(self) -> set[str]:
-        """Return the functions that still have instances, or callers who wait for one."""
-        return {version.function for version in self._pools}
 
     # --- starting ---
 
@@ -354,11 +356,22 @@ class Scheduler:
                     pool.retire(member)
                 self._forget_empty(pool)  # of callers who gave up before anything was started
 
-    def close(self) -> None:
-        """Retire everything; who still waits, or comes now, is told ServerStopping."""
+    def turn_away(self) -> None:
+        """The server stops soon: who waits for an instance, or would have to, is told so.
+
+        Those who have one may go on; whoever leaves it from now on is cut off.
+        """
         self._closing = True
         for pool in self._pools.values():
-            pool.close()
+            pool.turn_away()
+            for member in pool.members:
+                member.instance.server_stops = True
+
+    def close(self) -> None:
+        """Retire everything; who still waits, or comes now, is told ServerStopping."""
+        self.turn_away()
+        for pool in self._pools.values():
+            pool.outdate()
             for member in pool.members:
                 member.retire()
         self._pools.clear()

@@ -77,6 +77,7 @@ class Pool:
         self.waiting: deque[Waiter] = deque()
         self.starting = 0
         self.outdated = outdated  # there is a newer version
+        self.shut = False  # nobody may begin to wait
         self._grow = grow
         self._idled = idled
         self._saturated = saturated
@@ -105,7 +106,12 @@ class Pool:
         return None
 
     async def take(self) -> Member | InitializationFailed:
-        """Wait for an instance. Raises ResourceExhausted, or what keeps instances from starting."""
+        """Wait for an instance.
+
+        Raises ResourceExhausted, ServerStopping, or what keeps instances from starting.
+        """
+        if self.shut:
+            raise ServerStopping
         if len(self.waiting) >= self._max_waiting:
             raise ResourceExhausted(
                 f"{len(self.waiting)} callers are already waiting for function "
@@ -218,9 +224,9 @@ class Pool:
             member.retire()
         self.idle.clear()
 
-    def close(self) -> None:
-        """The server stops: idle instances go now, busy ones soon, and who waits is told."""
-        self.outdate()
+    def turn_away(self) -> None:
+        """The server stops: who waits, or would have to, is told ServerStopping."""
+        self.shut = True
         while self.waiting:
             self.fail(ServerStopping())
 

@@ -25,6 +25,7 @@ from anyfc.sandbox.failure import SandboxFailed
 from anyfc.web.message import PeerLost
 
 COST = r" \(duration: \d+ms, maxMemoryUsage: [\d.]+MB\)"
+STOP = Hook(handler="index.stop", timeout_s=10)
 
 
 class FakeProcess:
@@ -50,6 +51,9 @@ class FakeProcess:
 
     def thaw(self):
         self.seen.append("thaw")
+
+    async def terminate(self):
+        self.seen.append("terminate")
 
     def print(self, text):
         os.write(self.output, text)
@@ -115,6 +119,10 @@ async def raised():
     return Answer(False, 2, 20 * 1024, b"{}")
 
 
+async def raised_at_length():
+    return Answer(False, 6, 20 * 1024, b"one")
+
+
 async def never():
     await asyncio.Event().wait()
 
@@ -140,7 +148,11 @@ class FakeLogs:
         self.lines = []
         self.buffer = self
 
+    def key(self, function, function_id):
+        return f"{function}, which is {function_id}"
+
     def write(self, function, request_id, instance_id, lines):
+        assert function == "f, which is id-of-f"
         self.lines += [f"{request_id.decode()} {line.decode()}" for line in lines]
 
 
@@ -449,6 +461,14 @@ class FakeCustom(Custom):
         self.healthy = True
         self.plan = ServerPlan(port=9000, start_command="", head=b"")
         self._spoiled = False
+        self.hooks = []
+
+    async def ask(self, kind, request_id, *, timeout_s):
+        self.hooks.append(kind)
+        return Returned(body=b"")
+
+    def before_freeze(self):
+        self.process.seen.append("hang up")
 
     async def greet(self):
         assert self.process.seen == []
@@ -581,6 +601,17 @@ def test_an_exchange_that_breaks_off_is_in_the_log_with_the_reason(serve, error,
     serve(body)
 
 
+def test_a_request_that_is_cut_because_the_server_stops_is_not_canceled_by_its_client(serve):
+    async def body(world, instance):
+        running = instance.begin("r1")
+        instance.server_stops = True
+        running.abandon()
+        line = "r1 FC Invoke End RequestId: r1, Error: Server stopped before completing request"
+        assert world.ends(line + COST)
+
+    serve(body)
+
+
 # --- freezing ---
 
 
@@ -605,7 +636,7 @@ def test_a_frozen_instance_is_thawed_when_it_goes(play):
     async def body(world):
         async with world.open() as instance:
             instance.freeze()
-        assert world.process.seen == ["freeze", "thaw"]
+        assert world.process.seen == ["freeze", "thaw", "terminate"]
 
     play(body)
 
@@ -682,10 +713,83 @@ def test_a_start_that_is_given_up_closes_everything(play):
     play(body)
 
 
+@pytest.fixture
+def watch_end(play, monkeypatch):
+    """Run a test in an instance whose process is a server; return what that saw of its end."""
+
+    def watch_end(body, **settings):
+        seen = []
+
+        async def opened(world):
+            customs = []
+
+            @asynccontextmanager
+            async def open_dialogue(spec, process, network, output):
+                customs.append(FakeCustom(process))
+                yield customs[0]
+                seen.extend([*customs[0].hooks, *process.seen])
+
+            monkeypatch.setattr(opening, "open_dialogue", open_dialogue)
+            async with world.open() as instance:
+                await body(world, instance)
+
+        play(opened, **settings)
+        return seen
+
+    return watch_end
+
+
+def test_a_server_may_end_by_itself_after_its_last_hook(watch_end):
+    async def body(world, instance):
+        assert instance.usable
+
+    assert watch_end(body, pre_stop=STOP) == [PRE_STOP, "hang up", "terminate"]
+
+
+def test_a_frozen_server_is_thawed_to_end(watch_end):
+    async def body(world, instance):
+        instance.freeze()
+
+    seen = watch_end(body)
+    assert seen == ["hang up", "freeze", "thaw", "hang up", "terminate"]
+
+
+def test_a_server_that_is_of_no_use_any_more_may_end_by_itself_too(watch_end):
+    async def body(world, instance):
+        instance.server._spoiled = True
+
+    assert watch_end(body, pre_stop=STOP) == ["hang up", "terminate"]
+
+
+def test_an_instance_that_is_interrupted_ends_at_once(watch_end):
+    async def body(world, instance):
+        instance.interrupted = True
+
+    assert watch_end(body, pre_stop=STOP) == []
+
+
+def test_a_handlers_process_is_told_to_end_unless_the_handler_runs(play):
+    async def idle(world):
+        async with world.open() as instance:
+            await instance.run(request())
+        assert world.process.seen == ["terminate"]
+
+    async def busy(world):
+        world.channel.script[INVOKE] = never
+        async with world.open() as instance:
+            running = asyncio.ensure_future(instance.run(request()))
+            await settle()
+            running.cancel()
+            await asyncio.wait([running])
+        assert world.process.seen == []
+
+    play(idle)
+    play(busy)
+
+
 # --- hooks ---
 
 INIT = Hook(handler="index.init", timeout_s=60)
-STOP = Hook(handler="index.stop", timeout_s=10)
 
 
 def test_the_initializer_runs_once_after_the_process_is_up(play):
@@ -749,7 +853,107 @@ def test_an_initializer_that_ends_the_process_is_told_as_that(play):
     play(body, initializer=INIT)
 
 
+def test_what_the_initializer_printed_comes_with_its_failure(play):
+    async def body(world):
+        async def fail():
+            world.process.print(b"no database\n")
+            return await raised()
+
+        world.channel.script[INITIALIZE] = fail
+        with pytest.raises(InitializerFailed) as caught:
+            async with world.open():
+                pass
+        start, printed, end, empty, summary = caught.value.result.log_tail.decode().split("\n")
+        assert (start, printed, empty) == (
+            "FC Initialize Start RequestId: hook",
+            "no database",
+            "",
+        )
+        assert end.startswith("FC Initialize End RequestId: hook, Error: Unhandled")
+        assert summary.startswith("Duration: ")
+
+    play(body, initializer=INIT)
+
+
+def test_an_initializer_that_does_not_describe_its_failure_to_the_end_has_crashed(play):
+    async def body(world):
+        async def closed():
+            raise ChannelClosed
+
+        world.channel.script[INITIALIZE] = raised_at_length
+        world.channel.next_piece = closed
+        with pytest.raises(InitializerFailed) as caught:
+            async with world.open():
+                pass
+        message = json.loads(caught.value.result.body)["errorMessage"]
+        words = "Process exited unexpectedly before completing initialization"
+        assert re.fullmatch(words + COST, message)
+
+    play(body, initializer=INIT)
+
+
+def test_an_initializer_that_is_cut_off_has_a_last_line(play):
+    async def body(world):
+        world.channel.script[INITIALIZE] = never
+
+        async def start():
+            async with world.open():
+                pass
+
+        starting = asyncio.ensure_future(start())
+        await settle()
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert starting.cancelled()
+        line = "Error: Server stopped before completing request"
+        assert world.ends(f"hook FC Initialize End RequestId: hook, {line}{COST}")
+
+    play(body, initializer=INIT)
+
+
 FREEZE = Hook(handler="index.freeze", timeout_s=10)
+
+
+def test_a_pre_freeze_hook_that_fails_at_length_changes_nothing(play):
+    async def body(world):
+        world.channel.script[PRE_FREEZE] = raised_at_length
+        world.channel.pieces = [b"two"]
+        async with world.open() as instance:
+            await instance.run(request())
+            await instance.pre_freeze("hook")
+            assert instance.usable
+
+    play(body, pre_freeze=FREEZE)
+
+
+def ended(world):
+    async def end():
+        world.process.exit(1)
+        await never()
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (lambda world: raised, "Unhandled function error"),
+        (lambda world: never, "Function timed out after 10 seconds" + COST),
+        (ended, "Process exited unexpectedly before completing request" + COST),
+    ],
+    ids=["raised", "late", "ended"],
+)
+@pytest.mark.parametrize("name", ["PreFreeze", "PreStop"])
+def test_the_last_line_of_a_hook_says_what_went_wrong(play, name, outcome, reason):
+    async def body(world):
+        world.channel.script[PRE_FREEZE] = world.channel.script[PRE_STOP] = outcome(world)
+        async with world.open() as instance:
+            await instance.run(request())
+            await (instance.pre_freeze if name == "PreFreeze" else instance.pre_stop)("hook")
+            assert world.ends(f"hook FC {name} End RequestId: hook, Error: {reason}")
+            world.process.exit(0)
+
+    play(body, pre_freeze=FREEZE, pre_stop=STOP)
 
 
 @pytest.mark.parametrize("outcome", [returned, raised])

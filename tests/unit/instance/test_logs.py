@@ -179,6 +179,74 @@ def test_a_removed_log_is_gone_with_what_was_not_yet_written(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
 
+class Owners:
+    """Which function has which name."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str | None:
+        return self.ids.get(name)
+
+
+def test_what_an_earlier_function_of_a_name_writes_is_left_out(tmp_path: Path) -> None:
+    owner = Owners()
+
+    async def scenario(logs: Logs) -> None:
+        owner.ids = {"f": "1", "g": "2"}
+        old, other = logs.key("f", "1"), logs.key("g", "2")
+        logs.buffer.write(old, b"1-a", b"c-1", [b"handled"])
+        assert await messages(logs.read("f")) == [b"handled"]
+        del owner.ids["f"]
+        logs.buffer.write(old, b"1-b", b"c-1", [b"deleted"])
+        await logs.sweep({"g"})
+        owner.ids["f"] = "3"
+        logs.buffer.write(old, b"1-b", b"c-1", [b"created anew"])
+        await logs.remove("f")
+        logs.buffer.write(logs.key("f", "3"), b"1-c", b"c-3", [b"new"])
+        logs.buffer.write(old, b"1-b", b"c-1", [b"stopped"])
+        logs.buffer.write(other, b"1-d", b"c-2", [b"other"])
+        assert await messages(logs.read("f")) == [b"new"]
+        assert await messages(logs.read("g")) == [b"other"]
+
+    with_logs(tmp_path, scenario, owner=owner)
+    assert b"stopped" not in stored(tmp_path)
+
+
+def test_lines_of_an_earlier_function_are_not_missed_either(tmp_path: Path) -> None:
+    owner = Owners()
+
+    async def scenario(logs: Logs) -> None:
+        owner.ids = {"f": "2"}
+        for n in range(500):
+            logs.buffer.write(logs.key("f", "1"), b"1-a", b"c-1", [b"%d" % n])
+        logs.buffer.write(logs.key("f", "2"), b"1-b", b"c-2", [b"new"])
+        assert await messages(logs.read("f")) == [b"new"]
+
+    with_logs(tmp_path, scenario, owner=owner, buffer_bytes=16 * KIB)
+
+
+def test_a_follower_goes_on_with_the_function_that_is_created_anew(tmp_path: Path) -> None:
+    owner = Owners()
+
+    async def scenario(logs: Logs) -> None:
+        owner.ids = {"f": "1", "g": "1"}
+        old = logs.key("f", "1")
+        async with aclosing(logs.follow("f")) as entries, aclosing(logs.follow("g")) as others:
+            for key in (old, logs.key("g", "1")):
+                logs.buffer.write(key, b"1-a", b"c-1", [b"one"])
+            assert [await take(lines, 1) for lines in (entries, others)] == [[b"one"], [b"one"]]
+            owner.ids["f"] = "2"
+            await logs.remove("f")
+            logs.buffer.write(old, b"1-a", b"c-1", [b"stopped"])
+            logs.buffer.write(logs.key("f", "2"), b"1-b", b"c-2", [b"two"])
+            logs.buffer.write(logs.key("g", "1"), b"1-c", b"c-3", [b"two"])
+            assert [await take(lines, 1) for lines in (entries, others)] == [[b"two"], [b"two"]]
+        assert not logs.buffer._followers
+
+    with_logs(tmp_path, scenario, owner=owner)
+
+
 def test_following_begins_with_what_is_there_and_goes_on(tmp_path: Path) -> None:
     async def scenario(logs: Logs) -> None:
         logs.buffer.write("f", b"1-a", b"c-1", [b"one", b"two"])

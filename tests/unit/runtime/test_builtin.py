@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 from clock import run_on_clock, settle
 
-from anyfc.model.invocation import Crashed, HttpCall, Raised, Returned, TimedOut
-from anyfc.runtime.builtin import Builtin
+from anyfc.model.invocation import Crashed, HttpCall, Raised, Returned, TimedOut, read_whole
+from anyfc.runtime.builtin import HAND_OVER_S, UNREAD_BYTES, UNREAD_S, Builtin
 from anyfc.runtime.channel import ChannelClosed, fits
 from anyfc.runtime.frame import INITIALIZE, INVOKE, PIECE_BYTES, WSGI, Answer
 from anyfc.sandbox.failure import SandboxFailed
@@ -29,9 +29,11 @@ class FakeProcess:
     def __init__(self):
         self.exited = asyncio.get_running_loop().create_future()
         self.signals = []
+        self.signalled = asyncio.Event()
 
     def signal(self, number):
         self.signals.append(number)
+        self.signalled.set()
 
 
 class FakeChannel:
@@ -88,6 +90,10 @@ def play():
         run_on_clock(main())
 
     return play
+
+
+def now():
+    return asyncio.get_running_loop().time()
 
 
 def small(content=b"ok", *, returned=True):
@@ -255,6 +261,172 @@ def test_a_long_answer_is_taken_when_it_has_begun_and_its_reader_has_all_the_tim
         assert process.signals == []
         assert b"".join([piece async for piece in result.body]) == b"onetwo"
         assert dialogue.ready
+
+    play(body)
+
+
+def slow_pieces(process, *steps):
+    """Pieces, each after some seconds; at the end, and when the process is told to, it ends."""
+
+    async def next_piece():
+        if not steps:
+            await process.signalled.wait()
+            raise ChannelClosed
+        seconds, piece = steps[0]
+        del steps[:1]
+        ending = asyncio.ensure_future(process.signalled.wait())
+        await asyncio.wait((ending,), timeout=seconds)
+        if ending.done():
+            raise ChannelClosed
+        ending.cancel()
+        return piece
+
+    steps = list(steps)
+    return next_piece
+
+
+@pytest.mark.parametrize(
+    ("steps", "at_s"),
+    [((), 3), (((1, b"a"), (1, b"b"), (5, b"c")), 3), ([(0.5, b"x")] * 100, 3)],
+    ids=["stalls", "slows down", "drips"],
+)
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_instance_that_owes_the_rest_of_an_answer_has_the_time_of_its_request(
+    play, steps, at_s, waits
+):
+    async def body(dialogue, channel, process):
+        began = now()
+        channel.answers = [Answer(True, 1000, 1024, b"one")]
+        channel.next_piece = slow_pieces(process, *steps)
+        if waits:
+            result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        else:
+            send(dialogue)
+            result = dialogue.take()
+        with pytest.raises(ChannelClosed):
+            await read_whole(result.body)
+        assert now() == began + at_s
+        assert process.signals == [signal.SIGTERM]
+        assert not dialogue.ready
+
+    play(body)
+
+
+def test_the_time_that_a_reader_takes_is_not_that_of_the_instance(play):
+    async def body(dialogue, channel, process):
+        channel.answers = [Answer(True, 6, 1024, b"one")]
+        channel.next_piece = slow_pieces(process, (1, b"t"), (1, b"w"), (0.9, b"o"))
+        result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        read = []
+        async for piece in result.body:
+            read.append(piece)
+            await asyncio.sleep(100)
+        assert b"".join(read) == b"onetwo"
+        assert dialogue.ready
+        assert process.signals == []
+
+    play(body)
+
+
+def test_what_a_handler_returns_at_the_end_of_its_time_can_still_be_handed_over(play):
+    async def body(dialogue, channel, process):
+        async def late():
+            await asyncio.sleep(2.9)
+            return Answer(True, 4, 1024, b"one")
+
+        channel._next = late
+        channel.next_piece = slow_pieces(process, (HAND_OVER_S - 0.1, b"2"))
+        result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        assert await read_whole(result.body) == b"one2"
+        assert dialogue.ready
+
+    play(body)
+
+
+def test_an_instance_that_was_told_to_end_is_not_asked_again_whatever_it_still_sends(play):
+    async def body(dialogue, channel, process):
+        async def stubborn():
+            await asyncio.sleep(3.1)
+            return b"two"
+
+        channel.answers = [Answer(True, 6, 1024, b"one")]
+        channel.next_piece = stubborn
+        result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        with pytest.raises(ChannelClosed):
+            await read_whole(result.body)
+        await dialogue.drain()
+        assert [piece async for piece in result.body] == []
+        assert not dialogue.ready
+
+    play(body)
+
+
+@pytest.mark.parametrize("returned", [True, False])
+@pytest.mark.parametrize("pieces_read", [0, 1, 2, 3])
+def test_what_nobody_has_read_of_an_answer_is_no_reason_to_lose_its_instance(
+    play, pieces_read, returned
+):
+    async def body(dialogue, channel, process):
+        channel.answers = [Answer(returned, 9, 1024, b"one"), small()]
+        channel.pieces = [b"two", b"six"]
+        result = await dialogue.ask(INVOKE, "r", timeout_s=3)
+        for _ in range(pieces_read):
+            await anext(result.body)
+        await dialogue.drain()
+        assert dialogue.ready
+        assert channel.pieces == []
+        assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Returned(body=b"ok")
+
+    play(body)
+
+
+def test_only_what_has_begun_is_drained(play):
+    async def body(dialogue, channel, process):
+        channel.pieces = [b"x"]
+        await dialogue.drain()
+        assert dialogue.ready
+        send(dialogue)  # and who was to wait for its answer does not
+        await dialogue.drain()
+        assert not dialogue.ready
+        channel.answers = [small()]
+        dialogue.take()
+        await dialogue.drain()
+        assert dialogue.ready
+        assert channel.pieces == [b"x"]
+
+    play(body)
+
+
+def test_what_is_not_read_is_bounded_in_time_and_size(play):
+    async def body(dialogue, channel, process):
+        channel.answers = [Answer(True, UNREAD_BYTES + 4, 1024, b"one")]
+        channel.pieces = [b"x"]
+        await dialogue.ask(INVOKE, "r", timeout_s=60)
+        await dialogue.drain()
+        assert channel.pieces == [b"x"]
+        channel.answers = [Answer(True, 1000, 1024, b"one")]
+        channel.next_piece = slow_pieces(process, *[(0.5, b"x")] * 100)
+        began = now()
+        await dialogue.ask(INVOKE, "r", timeout_s=60)
+        await dialogue.drain()
+        assert now() == began + UNREAD_S
+        assert not dialogue.ready
+        await asyncio.sleep(100)
+        assert process.signals == []  # who owns the instance ends it
+
+    play(body)
+
+
+def test_the_rest_of_an_answer_may_end_with_its_process(play):
+    async def body(dialogue, channel, process):
+        async def end():
+            raise ChannelClosed
+
+        channel.answers = [Answer(True, 6, 1024, b"one")]
+        channel.next_piece = end
+        await dialogue.ask(INVOKE, "r", timeout_s=3)
+        await dialogue.drain()
+        assert not dialogue.ready
 
     play(body)
 

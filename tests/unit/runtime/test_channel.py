@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transport import FakeTransport
 
-from anyfc.runtime.builtin import Stream
+from anyfc.model.invocation import read_whole
+from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import PIECES_AHEAD, Channel, ChannelClosed
 from anyfc.runtime.frame import (
     DATA,
@@ -51,8 +53,10 @@ async def ask(channel: Channel, event: Any = b"") -> Answer:
 
 
 async def collect(channel: Channel, got: Answer) -> bytes:
-    reader: Any = SimpleNamespace(answering=True)
-    return b"".join([piece async for piece in Stream(reader, channel, got)])
+    process: Any = SimpleNamespace()  # nothing happens to it
+    with closing(Builtin(process, channel, start_s=1.0, early=bytes)) as dialogue:
+        dialogue._begin(3)
+        return await read_whole(dialogue._judge(got).body)
 
 
 async def closed(waiting: Awaitable[object]) -> None:

@@ -2,13 +2,21 @@
 
 import asyncio
 import json
+import socket
 from contextlib import closing, suppress
 
 import pytest
+from calls import make_body
 from clock import run_on_clock, settle
 from transport import FakeTransport
 
-from anyfc.errors import BadResponse, CAExited, FunctionNotStarted
+from anyfc.errors import (
+    BadResponse,
+    CAExited,
+    EntityTooLarge,
+    FunctionNotStarted,
+    RequestTimeout,
+)
 from anyfc.model.function import HealthCheck
 from anyfc.model.invocation import Crashed, Raised, Returned, TimedOut
 from anyfc.runtime import custom
@@ -41,6 +49,13 @@ class FakeProcess:
 class FakeSocket:
     def __init__(self):
         self.closed = False
+        self.heard = BlockingIOError()  # nothing yet
+
+    def recv(self, size_bytes, flags):
+        assert flags == socket.MSG_PEEK
+        if isinstance(self.heard, Exception):
+            raise self.heard
+        return self.heard
 
     def close(self):
         self.closed = True
@@ -158,6 +173,43 @@ def test_the_connection_that_found_the_port_open_carries_the_first_request(play)
             await dialogue.greet()
             assert await dialogue.ask(INVOKE, "r1", timeout_s=3) == Returned(body=b"ok")
             assert (world.attempts, world.sockets[0].closed) == (1, False)
+
+    play(body)
+
+
+@pytest.mark.parametrize("heard", [b"", b"H", ConnectionResetError()], ids=["end", "408", "reset"])
+def test_a_first_connection_that_the_server_gave_up_carries_no_request(play, heard):
+    async def body(world):
+        world.answers = [OK]
+        with world.dialogue() as dialogue:
+            await dialogue.greet()
+            world.sockets[0].heard = heard
+            assert await dialogue.ask(INVOKE, "r1", timeout_s=3) == Returned(body=b"ok")
+            assert [opened.closed for opened in world.sockets] == [True, False]
+
+    play(body)
+
+
+def test_a_first_connection_that_nobody_used_does_not_outlast_a_freeze(play):
+    async def body(world):
+        world.answers = [OK]
+        with world.dialogue() as dialogue:
+            await dialogue.greet()
+            dialogue.before_freeze()
+            assert world.sockets[0].closed
+            await dialogue.ask(INVOKE, "r1", timeout_s=3)
+            assert world.attempts == 2
+
+    play(body)
+
+
+def test_a_probe_does_not_rely_on_a_connection_that_waited_as_long_as_it_did(play):
+    async def body(world):
+        world.answers = [OK]
+        with world.dialogue() as dialogue:
+            await dialogue.greet()
+            assert await dialogue.probe(CHECK) == 200
+            assert [opened.closed for opened in world.sockets] == [True, False]
 
     play(body)
 
@@ -435,6 +487,20 @@ def test_a_request_has_its_time_and_its_instance_is_not_used_again(play):
     play(body)
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_pre_freeze_hook_that_takes_too_long_changes_nothing(play, concurrency):
+    async def body(world):
+        with world.dialogue(concurrency=concurrency) as dialogue:
+            asking = asyncio.ensure_future(dialogue.ask(PRE_FREEZE, "r", timeout_s=3))
+            await settle()
+            world.open = False
+            assert await asking == TimedOut(timeout_s=3)
+            assert world.peers[0].aborted
+            assert dialogue.ready
+
+    play(body)
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_one_slow_request_of_several_ends_the_instance_only_if_its_port_is_closed(play, answers):
     async def body(world):
@@ -442,7 +508,7 @@ def test_one_slow_request_of_several_ends_the_instance_only_if_its_port_is_close
             asyncio.get_running_loop().call_later(1, setattr, world, "open", answers)
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == TimedOut(timeout_s=3)
             assert dialogue.ready is answers
-            assert all(socket.closed for socket in world.sockets[1:])
+            assert all(opened.closed for opened in world.sockets[1:])
 
     play(body)
 
@@ -479,6 +545,34 @@ def test_so_does_one_who_hangs_up_while_no_task_waits(play, settings, ready):
             assert dialogue.ready is ready
             await asyncio.sleep(60)
             assert (called, deadline.expire) == ([], None)
+
+    play(body)
+
+
+@pytest.mark.parametrize(
+    ("settings", "ready"),
+    [({}, False), ({"health_check": CHECK}, True), ({"concurrency": 2}, True)],
+)
+@pytest.mark.parametrize("problem", [RequestTimeout(), EntityTooLarge(3)], ids=["408", "413"])
+def test_so_does_one_whose_request_has_no_end(play, problem, settings, ready):
+    async def body(world):
+        with world.dialogue(**settings) as dialogue:
+            upload = make_body(b"half", complete=False, declared_bytes=8)
+
+            async def exchange():
+                async with dialogue.upstream.ask(b"POST", b"/", (), upload):
+                    raise AssertionError("nobody answers")
+
+            deadline = dialogue.begin(3)
+            forwarding = asyncio.ensure_future(dialogue.forward(exchange(), deadline))
+            await settle()
+            assert world.written.endswith(b"half")
+            upload.fail(problem)
+            with pytest.raises(type(problem)):
+                await forwarding
+            assert world.peers[0].aborted
+            assert dialogue.ready is ready
+            assert deadline.expire is None
 
     play(body)
 
@@ -588,7 +682,7 @@ def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
         with world.dialogue() as dialogue:
             assert await dialogue.ask(INVOKE, "r", timeout_s=3) == Crashed(status=None)
             assert dialogue.ready
-            assert all(socket.closed for socket in world.sockets[1:])
+            assert all(opened.closed for opened in world.sockets[1:])
 
     play(body)
 
@@ -596,9 +690,18 @@ def test_a_lost_connection_is_not_the_end_of_a_server_that_takes_new_ones(play):
 def test_whether_it_still_answers_is_seen_at_its_port(play):
     async def body(world):
         with world.dialogue() as dialogue:
-            assert await dialogue.still_answers()
+            assert await dialogue.outlives()
             world.open = False
-            assert not await dialogue.still_answers()
+            assert not await dialogue.outlives()
+
+    play(body)
+
+
+def test_a_process_that_is_ending_may_still_take_connections(play):
+    async def body(world):
+        with world.dialogue() as dialogue:
+            asyncio.get_running_loop().call_later(0.01, world.process.exited.set_result, 3)
+            assert not await dialogue.outlives()
 
     play(body)
 

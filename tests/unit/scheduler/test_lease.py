@@ -1,12 +1,19 @@
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from clock import run_on_clock, settle
 from fake_instances import World, change, make_function, make_policy, version_of
 
-from anyfc.errors import InternalServerError, ResourceExhausted, ServerStopping, StoreUnavailable
+from anyfc.errors import (
+    BadResponse,
+    InternalServerError,
+    ResourceExhausted,
+    ServerStopping,
+    StoreUnavailable,
+)
 from anyfc.instance.lifecycle import InitializerFailed
 from anyfc.model.function import Code
 from anyfc.model.invocation import InitializationFailed
@@ -14,7 +21,7 @@ from anyfc.sandbox.failure import SandboxFailed
 from anyfc.scheduler.lease import Turn
 from anyfc.scheduler.opening import open_scheduler
 
-F, G = make_function("f"), make_function("g")
+F, G, H = (make_function(name) for name in "fgh")
 WIDE = make_function("f", instance_concurrency=2)
 FAILURE = InitializationFailed(body=b'{"errorMessage": "no"}')
 
@@ -623,7 +630,9 @@ async def test_aborting_ends_busy_and_idle_instances_of_the_function_alone(sched
     busy, other = Caller(scheduler), Caller(scheduler, G)
     await settle()
     await call(scheduler)
+    idle = world.instances[-1]
     scheduler.abort("f")
+    assert (busy.got.interrupted, idle.interrupted) == (True, False)
     await settle()
     assert world.live == [other.got]
     await busy.leave()
@@ -730,7 +739,67 @@ def test_an_instance_that_cannot_be_frozen_goes_and_the_scheduler_goes_on(caplog
     run()
 
 
+# --- what is left of an answer ---
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [(None, 1), (BadResponse("too large"), 1), (asyncio.CancelledError(), 0)],
+)
+def test_what_was_not_read_is_taken_in_before_somebody_else_is_served(error, times):
+    @scenario(max_instances=1)
+    async def run(scheduler, world):
+        with suppress(BadResponse, asyncio.CancelledError):
+            async with ask(scheduler) as instance:
+                next_caller = Caller(scheduler)
+                await settle()
+                assert instance.drained == 0
+                if error is not None:
+                    raise error
+        assert instance.drained == times
+        await settle()
+        assert next_caller.got is instance
+        await next_caller.leave()
+
+    run()
+
+
+@scenario(max_instances=1)
+async def test_who_is_cancelled_while_that_happens_gives_the_instance_back(scheduler, world):
+    async def never():
+        await asyncio.Event().wait()
+
+    caller = Caller(scheduler)
+    await settle()
+    caller.got.drain = never
+    leaving = asyncio.ensure_future(caller.leave())
+    await settle()
+    await caller.hang_up()
+    await asyncio.wait([leaving])
+    del caller.got.drain
+    assert await call(scheduler) is caller.got
+
+
 # --- stopping ---
+
+
+@scenario(max_instances_per_function=1)
+async def test_before_the_scheduler_closes_who_waits_can_be_turned_away(scheduler, world):
+    busy = Caller(scheduler)
+    await settle()
+    waiting = Caller(scheduler)
+    await settle()
+    world.by_hand = True
+    starting = Caller(scheduler, G)
+    await settle()
+    scheduler.turn_away()
+    for caller in (waiting, starting, Caller(scheduler), Caller(scheduler, H)):
+        with pytest.raises(ServerStopping):
+            await caller.task
+    assert busy.got.server_stops
+    assert busy.got in world.live
+    await busy.leave()
+    assert await call(scheduler) is busy.got  # which takes no waiting
 
 
 @scenario()

@@ -249,8 +249,8 @@ async def test_who_waits_for_an_old_version_still_gets_it(owner, pool):
 async def test_who_waits_when_the_server_stops_is_told(owner, pool):
     callers = [asyncio.create_task(pool.take()) for _ in range(2)]
     await settle()
-    pool.close()
-    for caller in callers:
+    pool.turn_away()
+    for caller in (*callers, asyncio.create_task(pool.take())):
         with pytest.raises(ServerStopping):
             await caller
 
@@ -351,7 +351,7 @@ async def test_all_who_waited_for_an_instance_that_failed_are_told(owner, pool):
     pool.fail(FAILURE)
     await settle()
     assert [task.done() for task in waiting] == [True] * 3 + [False]
-    pool.close()
+    pool.turn_away()
     with pytest.raises(ServerStopping):
         await waiting[3]
 
