@@ -204,6 +204,7 @@ class OneInstance:
         self.payload = b""
         self.forwarded: list[tuple[str, bool]] = []
         self.reports: list[Report] = []
+        self.failures: list[str] = []  # as the log calls them
         self._server = server or Server()
         self._custom: Custom | None = None
 
@@ -323,8 +324,9 @@ class OneRunning:
     async def watch(self, work: Awaitable[Result]) -> Result:
         return await work
 
-    def end(self, result: Result, *, peak_memory_mib: float = 0.0) -> Report:
+    def end(self, result: Result, *, peak_memory_mib: float = 0.0, failure: str = "") -> Report:
         """What comes of the request counts, unless the test has chosen a result."""
+        self._instance.failures.append(failure)
         report = make_report(self._instance.result or result, want_log=self._want_log_tail)
         self._instance.reports.append(report)
         return report

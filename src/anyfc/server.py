@@ -149,6 +149,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
                     address_key=hashlib.sha256(bytes.fromhex(pair.signing_key)).digest(),
                     address_port=lambda: address.port,
                     tls_port=lambda: https.port,
+                    tls_problem=lambda: https.problem,
                     level=ground.sandbox.level,
                     own_networks=ground.networks is not None,
                     region=config.region,

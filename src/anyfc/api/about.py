@@ -14,5 +14,6 @@ async def describe(request: Request, parts: Parts) -> Response:
         "isolation": parts.level.value,
         "ownNetworks": parts.own_networks,
         "tlsPort": parts.tls_port(),
+        "tlsProblem": parts.tls_problem(),
     }
     return Response(msgspec.json.encode(content), media_type="application/json")

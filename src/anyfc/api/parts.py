@@ -39,6 +39,7 @@ class Parts:
     address_key: bytes  # signs the addresses of code packages
     address_port: Callable[[], int]  # the server's, for callers who do not say which they used
     tls_port: Callable[[], int]  # where custom domains with a certificate are served
+    tls_problem: Callable[[], str]  # why that port, though it is needed, is not open
     level: Level
     own_networks: bool  # each instance of a custom runtime has a network of its own
     region: str

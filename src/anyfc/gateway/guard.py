@@ -4,7 +4,14 @@ import logging
 from collections.abc import Generator
 from typing import Any, Final
 
-from anyfc.errors import EntityTooLarge, FunctionComputeError, InternalServerError, InvalidArgument
+from anyfc.errors import (
+    BadResponse,
+    EntityTooLarge,
+    FunctionComputeError,
+    FunctionTimeout,
+    InternalServerError,
+    InvalidArgument,
+)
 from anyfc.gateway.cors import cors_headers
 from anyfc.gateway.door import Door
 from anyfc.gateway.headers import ATTACHMENT
@@ -14,8 +21,9 @@ from anyfc.web.message import Header, PeerLost, Reply, Request, Response, Rest
 
 log = logging.getLogger("anyfc")
 
-# What the cloud calls every refusal that is not the function's own.
+# What the cloud calls refusals, and what a call that reached the function came to.
 REFUSED: Final[Header] = (b"X-Fc-Error-Type", b"FCCommonError")
+FAILED: Final[Header] = (b"X-Fc-Error-Type", b"UnhandledInvocationError")
 
 
 class Guard:
@@ -42,7 +50,7 @@ class Guard:
         # Pages of other origins may read why a call does not reach the function.
         response.headers = [
             *response.headers,
-            REFUSED,
+            FAILED if isinstance(problem, BadResponse | FunctionTimeout) else REFUSED,
             *cors_headers(cors, self._request.fields.get(b"origin"), response.headers),
             *((ATTACHMENT,) if self.attachment else ()),
         ]
@@ -63,11 +71,13 @@ class Guard:
             if reply.started:
                 raise self._broken_off(problem) from problem
             await reply.send(self.explain(problem))
-        except (PeerLost, ChannelClosed) as error:
+        except PeerLost as error:
             if reply.started:
                 raise self._broken_off(error) from error
             raise
         except Exception as error:
+            if reply.started and isinstance(error, ChannelClosed):
+                raise self._broken_off(error) from error
             response = self.explain_bug(error)
             if reply.started:
                 raise PeerLost from error

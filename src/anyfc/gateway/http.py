@@ -26,7 +26,7 @@ from anyfc.gateway.wsgi import build_http_call, read_answer
 from anyfc.identity.claims import FORM_BYTES, Parts, check_form, needs_form, show
 from anyfc.identity.signature import KeySource, check_body
 from anyfc.identity.trigger import EVERYBODY, Granted, authorise
-from anyfc.instance.lifecycle import Instance
+from anyfc.instance.lifecycle import UNHANDLED, Instance
 from anyfc.model.access import Jwt
 from anyfc.model.invocation import (
     Crashed,
@@ -214,12 +214,13 @@ class HttpCalls:
 class HandlerCall(FunctionCall):
     """An HTTP call that a handler answers; it is always waited for."""
 
-    __slots__ = ("_call", "_invocation", "_problem", "_response")
+    __slots__ = ("_call", "_failure", "_invocation", "_problem", "_response")
 
     def __init__(self, call: Call, invocation: Invocation) -> None:
         super().__init__(call.reply, call.guard, call.runnable)
         self._call = call
         self._invocation = invocation
+        self._failure = UNHANDLED  # what the function's log calls it
         self._response: Response | None = None
         self._problem: FunctionComputeError | None = None  # why it cannot be sent
 
@@ -228,7 +229,7 @@ class HandlerCall(FunctionCall):
         running = instance.begin(invocation.request_id, want_log_tail=invocation.want_log_tail)
         builtin = instance.builtin
         result = await running.watch(self._ask(builtin))
-        return running.end(result, peak_memory_mib=builtin.peak_memory_mib())
+        return running.end(result, peak_memory_mib=builtin.peak_memory_mib(), failure=self._failure)
 
     async def _ask(self, builtin: Builtin) -> Result:
         """Have the handler called, and read what it returns: what is wrong there is its failure.
@@ -250,11 +251,13 @@ class HandlerCall(FunctionCall):
         except ChannelClosed:  # the instance ended in the middle of a large result
             return Crashed(status=None)
         except (BadResult, BadFrame) as error:
-            return Raised(body=explain(str(error)))
+            self._failure = str(error)
         except FunctionComputeError as problem:
             self._problem = problem
-            return Raised(body=explain(problem.message))
-        return result
+            self._failure = problem.message
+        else:
+            return result
+        return Raised(body=explain(self._failure))
 
     async def _read(self, body: bytes | Stream) -> Response:
         """Return the response that a handler's result stands for.

@@ -66,8 +66,8 @@ class FunctionCall(Underway):
                 )
             else:
                 report = await self._work(instance)
+            self._record(report)
             await self._answer(report)
-        self._record(report)
 
     async def _work(self, instance: Instance) -> Report:
         """Have the instance do the work, if it has not been asked to yet, and wait for the end."""
@@ -80,7 +80,7 @@ class FunctionCall(Underway):
     # --- both ---
 
     def _record(self, report: Report) -> None:
-        """Put a call that has ended into the server's own log."""
+        """Put what came of the call into the server's own log."""
         # Asking the level first saves most of the asking where nobody wants to know.
         if log.level <= logging.INFO and log.isEnabledFor(logging.INFO):
             log.info(

@@ -16,7 +16,7 @@ from anyfc.gateway.headers import (
     returned_response_headers,
 )
 from anyfc.gateway.run import FunctionCall
-from anyfc.instance.lifecycle import Instance, Running
+from anyfc.instance.lifecycle import UNHANDLED, Instance, Running
 from anyfc.model.invocation import (
     Crashed,
     InitializationFailed,
@@ -175,7 +175,9 @@ class WebCall(FunctionCall):
         if self._asking is None:
             self._ask(instance)
         forwarding = self._server.forward(self._exchange(), self._deadline)
-        return self._running.end(await self._running.watch(forwarding))
+        result = await self._running.watch(forwarding)
+        failure = self._problem.message if self._problem is not None else UNHANDLED
+        return self._running.end(result, failure=failure)
 
     async def _answer(self, report: Report) -> None:
         """Answer what has not been answered meanwhile.

@@ -49,7 +49,8 @@ REQUEST: Final = b"Invoke"
 INITIALIZER: Final = b"Initialize"
 PRE_FREEZE_HOOK: Final = b"PreFreeze"
 PRE_STOP_HOOK: Final = b"PreStop"
-# Why nobody waits for it any more.
+# Why it has ended, or nobody waits for it any more.
+UNHANDLED: Final = "Unhandled function error"
 CANCELED: Final = "Invocation canceled by client"
 STOPPED: Final = "Server stopped before completing request"
 
@@ -267,15 +268,15 @@ class Running:
         stopped = self._what != REQUEST or self._instance.server_stops
         self._end_with(STOPPED if stopped else CANCELED, with_cost=True)
 
-    def end(self, result: Result, *, peak_memory_mib: float = 0.0) -> Report:
-        """Write the last line, and say how it went."""
+    def end(self, result: Result, *, peak_memory_mib: float = 0.0, failure: str = UNHANDLED) -> Report:
+        """Write the last line, and say how it went. `failure` is what a Raised is called there."""
         duration_ms = (time.monotonic() - self._started_at) * 1000
         match result:
             case Returned():
                 end = b"FC %b End RequestId: %b" % (self._what, self._request_id)
                 self._output.end(self._request_id, end)
             case Raised():
-                self._end_with("Unhandled function error")
+                self._end_with(failure)
             case TimedOut() | Crashed():
                 self._end_with(result.reason, with_cost=True)
             case InitializationFailed():

@@ -29,8 +29,9 @@ async def take_network(spec: Spec, networks: Networks | None) -> AsyncIterator[N
     if spec.server is None or networks is None:
         if spec.server is not None and await is_taken(spec.server.port):
             raise FunctionNotStarted(
-                f"port {spec.server.port} of this machine is in use by another program, and "
-                "instances have no network of their own here (`anyfc doctor` says why)"
+                f"port {spec.server.port} of this machine is in use, by another program or by "
+                "anyfc itself (`anyfc serve --port` gives it another one), and instances have no "
+                "network of their own here (`anyfc doctor` says why)"
             )
         yield None
         return

@@ -136,6 +136,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
             code_path=blobs.path,
             address_key=b"key",
             tls_port=lambda: 9443,
+            tls_problem=lambda: "",
             level=Level.JAIL,
             own_networks=True,
             address_port=lambda: 9001,

@@ -218,4 +218,9 @@ def test_a_caller_that_hangs_up_in_the_body_is_no_mistake_of_ours(api, caplog):
 
 def test_the_server_says_what_the_command_line_needs_to_know(api):
     answer = api.send("GET", "/anyfc/server")
-    assert answer.json() == {"isolation": "jail", "ownNetworks": True, "tlsPort": 9443}
+    assert answer.json() == {
+        "isolation": "jail",
+        "ownNetworks": True,
+        "tlsPort": 9443,
+        "tlsProblem": "",
+    }

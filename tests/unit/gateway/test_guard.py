@@ -9,9 +9,11 @@ from calls import Sent, make_request
 from clock import run_on_clock
 
 from anyfc.errors import (
+    BadResponse,
     EntityTooLarge,
     FunctionComputeError,
     FunctionNotFound,
+    FunctionTimeout,
     InvalidArgument,
     RequestTimeout,
 )
@@ -171,9 +173,26 @@ def test_who_does_not_wait_for_a_watched_request_closes_all_of_it():
     run_on_clock(main())
 
 
-@pytest.mark.parametrize("error", [PeerLost(), ChannelClosed()])
-def test_whose_peer_is_gone_before_the_answer_is_not_answered(error, caplog):
-    with pytest.raises(type(error)) as caught:
+def test_whose_peer_is_gone_before_the_answer_is_not_answered(caplog):
+    error = PeerLost()
+    with pytest.raises(PeerLost) as caught:
         watch(error)
     assert caught.value is error
     assert not caplog.records
+
+
+def test_an_instance_that_is_gone_before_the_answer_is_a_bug_of_ours(caplog):
+    assert code_in(watch(ChannelClosed())) == (500, "InternalServerError")
+    assert [record.message for record in caplog.records] == ["request failed"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (BadResponse("cannot be understood"), "UnhandledInvocationError"),
+        (FunctionTimeout("too late"), "UnhandledInvocationError"),
+        (FunctionNotFound("f"), "FCCommonError"),
+    ],
+)
+def test_who_calls_by_http_is_told_whether_the_function_was_reached(problem, kind):
+    assert watch(problem, by_http=True).headers["x-fc-error-type"] == kind

@@ -152,11 +152,11 @@ def call(
     return run_on_clock(main())
 
 
-def refusal_of(reply: Sent) -> tuple[int, str]:
+def refusal_of(reply: Sent, kind: str = "FCCommonError") -> tuple[int, str]:
     """Status and code of a refusal, which is told in the words of all services."""
     content = msgspec.json.decode(reply.body)
     assert reply.headers["x-fc-request-id"] == content["RequestId"] == ID
-    assert reply.headers["x-fc-error-type"] == "FCCommonError"
+    assert reply.headers["x-fc-error-type"] == kind
     assert reply.headers["content-type"] == "application/json"
     return reply.response.status, content["Code"]
 
@@ -217,15 +217,17 @@ def test_of_a_failure_the_client_is_told_nothing_but_that(function, result, tmp_
 
 
 def test_of_a_result_that_http_cannot_have_the_client_is_told_no_more(tmp_path: Path):
-    _, reply = call(tmp_path, result=Returned(body=b'{"statusCode": "secret"}'))
+    instance, reply = call(tmp_path, result=Returned(body=b'{"statusCode": "secret"}'))
     assert (reply.response.status, reply.body) == (502, b"Internal Server Error")
+    assert "secret" in instance.failures[0]
     assert reply.headers == {"x-fc-request-id": ID, "content-type": "application/json"}
 
 
 def test_headers_that_are_too_large_are_a_bad_response(tmp_path: Path):
     result = Returned(body=msgspec.json.encode({"statusCode": 200, "headers": {"A": "x" * 9000}}))
-    _, reply = call(tmp_path, result=result)
-    assert refusal_of(reply) == (502, "BadResponse")
+    instance, reply = call(tmp_path, result=result)
+    assert refusal_of(reply, "UnhandledInvocationError") == (502, "BadResponse")
+    assert "response headers are 9001 bytes long" in instance.failures[0]
 
 
 class Streamed:
