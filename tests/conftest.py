@@ -1,6 +1,7 @@
 """Fixtures: servers, the official SDK, functions deployed for one test."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from support import (
 settings.register_profile("steady", derandomize=True, database=None, deadline=None)
 settings.register_profile("fuzz", max_examples=2000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("ANYFC_TEST_PROFILE", "steady"))
+
+# Signals that are ignored stay so in the programs that tests start; with a handler, they do not.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 
 @pytest.fixture(scope="session")

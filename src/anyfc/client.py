@@ -7,6 +7,7 @@ describes and what scripts want to see. One module because it is one API, and on
 import base64
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ LONGEST_RUN_S = 86400.0
 _CONNECT_S = 5.0
 _ANSWER_S = 300.0  # unpacking the largest code package takes minutes on a slow disk
 _PIECE_BYTES = 256 * 1024
+_AROUND = 30  # characters
+_HOST = re.compile(rb"[\w.-]+|[0-9A-Fa-f:.]+")
 
 Json = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -35,7 +38,8 @@ Progress = Callable[[int, int], None]
 class ApiError(Exception):
     """The API refused a request, or did not answer: then `status` is 0.
 
-    Codes of the second kind: `InvalidEndpoint`, `ConnectFailed`, `ConnectionLost`, `TimedOut`.
+    Codes of the second kind: `InvalidEndpoint`, `InvalidText`, `ConnectFailed`, `ConnectionLost`,
+    `TimedOut`.
     """
 
     def __init__(self, code: str, message: str, *, status: int = 0, request_id: str = "") -> None:
@@ -88,10 +92,7 @@ class Client:
         self._access_key_id = access_key_id
         self._access_key_secret = access_key_secret
         self._security_token = security_token
-        with _translated(self.endpoint):
-            url = httpx.URL(self.endpoint)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ApiError("InvalidEndpoint", f"'{endpoint}' is not of the form http://HOST:PORT")
+        url = check_endpoint(endpoint)
         self._http = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
@@ -231,7 +232,7 @@ class Client:
             follow="true" if follow else "false",
         )
         request = self._request(
-            "GET", f"/anyfc/functions/{quote(name, '')}/logs", query, timeout_s=_ANSWER_S
+            "GET", _join("", "anyfc", "functions", name, "logs"), query, timeout_s=_ANSWER_S
         )
         if follow:  # a function that prints nothing is no reason to hang up
             request.extensions["timeout"]["read"] = None
@@ -251,7 +252,8 @@ class Client:
         """Return what the server says of itself; nothing if it is too old to be asked.
 
         `ownNetworks`: every instance of a custom runtime has a network of its own. `tlsPort`: where
-        custom domains with a certificate are served.
+        custom domains with a certificate are served; `tlsProblem`: why that port, though it is
+        needed, is not open, empty if it is.
         """
         try:
             return self._json("GET", "/anyfc/server")
@@ -282,7 +284,7 @@ class Client:
     ) -> Json:
         body, headers = b"", {}
         if settings is not None:
-            body = json.dumps(settings, separators=(",", ":")).encode()
+            body = _encode(json.dumps(settings, ensure_ascii=False, separators=(",", ":")))
             headers["content-type"] = "application/json; charset=utf-8"
         response = self._send(
             method, path, query=query, body=body, headers=headers, progress=progress
@@ -368,12 +370,38 @@ class Client:
         return request
 
 
+def check_endpoint(endpoint: str) -> httpx.URL:
+    """Return the address of a server. Raises ApiError if it is none."""
+    with _translated(endpoint):
+        url = httpx.URL(endpoint.rstrip("/"))
+    host = _HOST.fullmatch(url.raw_host)
+    port = url.port if url.port is not None else 1
+    beside = url.raw_path.strip(b"/") or url.userinfo or url.fragment
+    if url.scheme not in ("http", "https") or not host or not 0 < port < 65536 or beside:
+        raise ApiError("InvalidEndpoint", f"'{endpoint}' is not of the form http://HOST:PORT")
+    return url
+
+
 def _path(*parts: str) -> str:
-    return "/".join(["", API_VERSION, *(quote(part, "") for part in parts)])
+    return _join("", API_VERSION, *parts)
+
+
+def _join(*parts: str) -> str:
+    return "/".join([quote(_encode(part), "") for part in parts])
 
 
 def _given(**query: str) -> dict[str, str]:
-    return {name: value for name, value in query.items() if value}
+    return {name: value for name, value in query.items() if _encode(value)}
+
+
+def _encode(text: str) -> bytes:
+    """Raises ApiError for what came from a shell as other bytes than UTF-8."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - _AROUND) : error.end + _AROUND]
+        shown = around.encode("utf-8", "backslashreplace").decode()
+        raise ApiError("InvalidText", f"not UTF-8: '{shown}'") from error
 
 
 def _pieces(body: bytes, progress: Progress) -> Iterator[bytes]:

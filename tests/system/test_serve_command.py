@@ -41,6 +41,13 @@ def test_a_port_that_is_taken_is_explained(serve, tmp_path):
     assert explains(done, "address already in use", "Choose a --port"), done.stderr
 
 
+def test_an_address_that_this_machine_does_not_have_is_explained(serve, tmp_path):
+    tmp_path.chmod(0o711)
+    key = {"access_key_id": "id", "access_key_secret": "secret"}
+    done = serve("--host", "192.0.2.1", "--port", "0", **key)
+    assert explains(done, "ssign requested address", "Choose a --host"), done.stderr
+
+
 def test_a_generated_key_that_nobody_has_seen_is_not_exposed(serve):
     done = serve("--host", "0.0.0.0", "--port", "0")
     assert done.returncode == 2

@@ -245,12 +245,39 @@ def test_a_refused_connection_is_told_from_a_lost_one():
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "127.0.0.1:9000", "ftp://host", "http://", "http://a:b", "x"]
-)
+    "endpoint",
+    ["", "127.0.0.1:9000", "ftp://host", "http://", "http://a:b", "x", "http://a b", "http://a;rm",
+     "http://a:70000", "http://a/path", "http://a?q", "http://me@a", "http://\udcff"],
+)  # fmt: skip
 def test_an_endpoint_that_is_no_address_is_refused(endpoint):
     with pytest.raises(ApiError) as refused:
         Client(endpoint, access_key_id="id", access_key_secret="secret")
     assert refused.value.code == "InvalidEndpoint"
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "my_server.local-1", "[::1]", "10.0.0.1", "é.example"]
+)
+def test_a_host_may_have_any_form(host):
+    with Client(f"http://{host}:9000/", access_key_id="id", access_key_secret="secret"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.get_function("\udcff"),
+        lambda c: c.invoke("f", qualifier="\udcff"),
+        lambda c: c.create_function({"description": "x" * 100 + "\udcff"}),
+        lambda c: list(c.logs("\udcff")),
+    ],
+)
+def test_text_that_is_not_utf_8_is_never_sent(call):
+    server = Server()
+    with connect(server) as client, pytest.raises(ApiError, match="not UTF-8") as met:
+        call(client)
+    assert met.value.code == "InvalidText"
+    assert server.requests == []
 
 
 def test_a_log_is_read_line_by_line():

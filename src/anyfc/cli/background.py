@@ -2,16 +2,18 @@
 
 import os
 import queue
+import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from anyfc.cli.connection import fail
+from anyfc.cli.tied import tied
 
 START_S = 60.0
 STOP_S = 45.0
@@ -35,40 +37,72 @@ class Background:
 
 
 @contextmanager
-def running_server(data_dir: Path, *arguments: str, port: int = 0) -> Iterator[Background]:
-    """Run a server until the block ends; by default on a free port."""
+def interrupted_by_signals() -> Iterator[None]:
+    """Have what ends a command otherwise, a closed terminal too, end it as Ctrl-C does.
+
+    Ctrl-C does so even where a script has it ignored; `nohup` has its way.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: interrupt}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wanted[signal.SIGHUP] = interrupt
+    old = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def running_server(
+    data_dir: Path, *arguments: str, port: int = 0, hint: str = ""
+) -> Iterator[Background]:
+    """Run a server until the block ends; by default on a free port.
+
+    Signals end the block as Ctrl-C does, and the server goes too when this process is killed.
+    `hint` says what to do when it does not start.
+    """
     # Settings of the person's own server have no say in this one's.
     environ = {
         name: value
         for name, value in os.environ.items()
         if name in KEY or not name.startswith("ANYFC_")
     }
-    command = [sys.executable, "-m", "anyfc", "serve", "--data-dir", str(data_dir)]
-    process = subprocess.Popen(
-        [*command, "--port", str(port), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environ,
-        process_group=0,  # Ctrl-C is for the command, which then stops the server
-    )
-    try:
-        yield Background(endpoint=_wait_ready(process), process=process)
-    finally:
-        status = _stop(process)
-    if status != 0:
-        fail("stop the server", f"its exit code was {status} and not 0")
+    with interrupted_by_signals():
+        process = subprocess.Popen(
+            tied("serve", "--data-dir", str(data_dir), "--port", str(port), *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environ,
+            process_group=0,  # Ctrl-C is for the command, which then stops the server
+        )
+        try:
+            yield Background(endpoint=_wait_ready(process, hint), process=process)
+        finally:
+            status = stop(process, STOP_S)
+        if status != 0:
+            fail("stop the server", f"its exit code was {status} and not 0")
 
 
-def _stop(process: "subprocess.Popen[str]") -> int:
+def stop(process: "subprocess.Popen[str]", within_s: float) -> int:
+    """End a process, by force if that takes longer or is interrupted; return its exit code."""
     process.terminate()
     try:
-        return process.wait(STOP_S)
+        return process.wait(within_s)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         return process.wait()
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
 
 
-def _wait_ready(process: "subprocess.Popen[str]") -> str:
+def _wait_ready(process: "subprocess.Popen[str]", hint: str) -> str:
     assert process.stdout is not None
     ready: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_watch, args=(process.stdout, ready), daemon=True).start()
@@ -77,7 +111,8 @@ def _wait_ready(process: "subprocess.Popen[str]") -> str:
     except queue.Empty:
         fail("start the server", f"it was not ready after {START_S:.0f} s")
     if not endpoint:
-        fail("start the server", f"it ended with exit code {process.wait()}; see above for why")
+        why = f"it ended with exit code {process.wait()}; see above for why"
+        fail("start the server", why, hint)
     return endpoint
 
 

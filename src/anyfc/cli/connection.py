@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from anyfc.cli.terminal import tell
 from anyfc.config import Config, SettingError, read_config
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _HINTS = {
     "ConnectionLost": "Did the server stop? Its own output says why.",
     "BadAnswer": "Say where the anyfc server is with --endpoint.",
     "InvalidEndpoint": "Give --endpoint (or ANYFC_ENDPOINT) as http://HOST:PORT.",
+    "InvalidText": "Names and settings are text in UTF-8.",
     "FunctionNotFound": "`anyfc list` shows the functions there are.",
     "InvalidAccessKeyID": "The key belongs to another server: check --data-dir, or "
     "ANYFC_ACCESS_KEY_ID and ANYFC_ACCESS_KEY_SECRET.",
@@ -52,7 +54,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for script
 def fail(doing: str, why: str, hint: str = "") -> NoReturn:
     """Say on stderr what could not be done, why, and what to do about it; exit with 2."""
     lines = [f"anyfc: could not {doing}", why, hint]
-    typer.echo("\n  ".join(line for line in lines if line), err=True)
+    tell("\n  ".join(line for line in lines if line))
     raise typer.Exit(2)
 
 
@@ -85,9 +87,9 @@ def explained(doing: str) -> Iterator[None]:
         fail(doing, describe(error), _HINTS.get(error.code, ""))
 
 
-def read_settings(doing: str, data_dir: Path | None) -> Config:
+def read_settings(doing: str, data_dir: Path | None, **given: Any) -> Config:
     try:
-        return read_config(data_dir=data_dir)
+        return read_config(data_dir=data_dir, **given)
     except SettingError as error:
         fail(doing, str(error))
 

@@ -4,13 +4,21 @@ import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from anyfc.cli.address import ROUTE, Ways, open_ways, read_certificate
-from anyfc.cli.connection import DataDirOption, EndpointOption, JsonOption, connected, fail
+from anyfc.cli.check import SettingsRefused, settle_name
+from anyfc.cli.connection import (
+    DataDirOption,
+    EndpointOption,
+    JsonOption,
+    connected,
+    fail,
+    read_settings,
+)
 from anyfc.cli.function import (
-    HOOK_TIMEOUT_S,
     CommandOption,
     ConcurrencyOption,
     EnvOption,
@@ -20,10 +28,8 @@ from anyfc.cli.function import (
     InitializerOption,
     PortOption,
     RuntimeOption,
-    SettingsRefused,
     TimeoutOption,
     custom_runtime,
-    default_name,
     given_settings,
     hooks,
     parse_variables,
@@ -31,9 +37,11 @@ from anyfc.cli.function import (
     render_start,
     send,
 )
-from anyfc.cli.package import PackageError, read_package
+from anyfc.cli.package import read_package
 from anyfc.cli.progress import uploading, waiting
 from anyfc.cli.show import render_size
+from anyfc.cli.source import PackageError
+from anyfc.cli.terminal import tell
 from anyfc.runtime.table import CUSTOM
 
 if TYPE_CHECKING:
@@ -44,6 +52,10 @@ Json = dict[str, Any]
 TURNS = (
     "its instances have no network of their own on this server: of all that listen on port {}, "
     "one runs at a time"
+)
+OWN_PORT = (
+    "port {} is the server's own, and instances have no network of their own here: this one cannot "
+    "listen there. Give the function another --port, or start the server with another one"
 )
 
 
@@ -63,7 +75,7 @@ def deploy(
     concurrency: ConcurrencyOption = None,
     env: EnvOption = None,
     initializer: InitializerOption = None,
-    initializer_timeout: HookTimeoutOption = HOOK_TIMEOUT_S,
+    initializer_timeout: HookTimeoutOption = None,
     pre_stop: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +83,7 @@ def deploy(
             "called."
         ),
     ] = None,
-    pre_stop_timeout: HookTimeoutOption = HOOK_TIMEOUT_S,
+    pre_stop_timeout: HookTimeoutOption = None,
     role: Annotated[str | None, typer.Option(help="ARN of the function's role.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option(help="ARN of a layer version; may be repeated.")
@@ -94,8 +106,12 @@ def deploy(
         str, typer.Option(help="Custom domain with a route to it; made if it is not there.")
     ] = "",
     route: Annotated[
-        str, typer.Option(help="Path of the route, exact or with * at its end.")
-    ] = ROUTE,
+        str | None,
+        typer.Option(
+            show_default=False,
+            help=f"Path of the route, exact or with * at its end. Default: {ROUTE}.",
+        ),
+    ] = None,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM file: has the domain speak HTTPS too.")
     ] = None,
@@ -112,10 +128,11 @@ def deploy(
     and --methods include --http.
     """
     began = time.monotonic()
-    name = name or default_name(source)
+    try:
+        name = settle_name(name, source)
+    except SettingsRefused as error:
+        fail(f"deploy {source}", str(error), error.hint)
     doing = f"deploy {name}"
-    if not name:
-        fail("deploy", f"{source} has no name to take for the function", "Give one with --name.")
     try:
         settings = given_settings(
             runtime=runtime,
@@ -144,18 +161,22 @@ def deploy(
         ways = Ways(
             trigger=trigger if http or trigger else None,
             domain=domain,
-            route=route,
+            route=route or ROUTE,
             certificate=read_certificate(certificate, private_key),
         )
+        if not domain and (route or ways.certificate):
+            raise ValueError("--route, --certificate and --private-key need a --domain")
     except ValueError as error:
         fail(doing, str(error))
     try:
         with waiting(f"Packing {source}"):
-            package = read_package(source)
+            package = read_package(source, data_dir=read_settings(doing, data_dir).data_dir)
     except PackageError as error:
         fail(doing, f"packing failed: {error}")
+    for note in package.notes:
+        tell(f"left out: {note}")
     with connected(doing, endpoint=endpoint, data_dir=data_dir) as client:
-        function, new = put_function(client, name, source, settings, package)
+        function, new = put_function(client, name, source, settings, package.data)
         done = "created" if new else "updated"
         took_s = time.monotonic() - began
         shown, lines = open_ways(client, name, ways, so_far=f"{name} itself is {done}")
@@ -163,7 +184,7 @@ def deploy(
     if as_json:
         typer.echo(json.dumps({**function, **shown}, indent=2, ensure_ascii=False))
         return
-    size = render_size(len(package))
+    size = render_size(len(package.data))
     lines.insert(0, f"{done} {name} · {render_start(function)} · {size} · {took_s:.2f} s")
     typer.echo("\n".join(lines))
 
@@ -214,4 +235,6 @@ def note_turns(client: "Client", function: Json) -> list[str]:
         return []
     if client.describe_server().get("ownNetworks", True):
         return []
-    return [TURNS.format(function["customRuntimeConfig"]["port"])]
+    port = function["customRuntimeConfig"]["port"]
+    text = OWN_PORT if port == urlsplit(client.endpoint).port else TURNS
+    return [text.format(port)]

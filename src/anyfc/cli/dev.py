@@ -1,26 +1,32 @@
 """`anyfc dev`: a folder as a function that is reloaded whenever a file is saved."""
 
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from anyfc.cli.address import put_http_trigger, render_trigger, show_address
-from anyfc.cli.background import Background, running_server
-from anyfc.cli.changes import find_mistakes, is_source, render_changes
-from anyfc.cli.connection import DataDirOption, EndpointOption, connected, describe, fail
+from anyfc.cli.background import Background, interrupted_by_signals, running_server, stop
+from anyfc.cli.changes import render_changes
+from anyfc.cli.check import SettingsRefused, settle_name
+from anyfc.cli.connection import (
+    DataDirOption,
+    EndpointOption,
+    connected,
+    describe,
+    fail,
+    read_settings,
+)
 from anyfc.cli.deploy import note_turns
 from anyfc.cli.function import (
-    HOOK_TIMEOUT_S,
     CommandOption,
     ConcurrencyOption,
     EnvOption,
@@ -28,10 +34,8 @@ from anyfc.cli.function import (
     InitializerOption,
     PortOption,
     RuntimeOption,
-    SettingsRefused,
     TimeoutOption,
     custom_runtime,
-    default_name,
     given_settings,
     hooks,
     parse_variables,
@@ -39,18 +43,21 @@ from anyfc.cli.function import (
     render_start,
     send,
 )
-from anyfc.cli.package import PackageError, read_package
+from anyfc.cli.judge import find_judge, find_mistakes
+from anyfc.cli.package import Package, read_package
 from anyfc.cli.serve import IsolationOption
+from anyfc.cli.source import PackageError
+from anyfc.cli.terminal import readable, tell
+from anyfc.cli.tied import tied
+from anyfc.cli.watching import watch_folder
 
 if TYPE_CHECKING:
     from anyfc.client import Client
+    from anyfc.config import Config
 
 Json = dict[str, Any]
 
-# An editor writes a file in several steps: what comes within this time is one change.
-SETTLE_MS = 50
-# How often is looked whether the server is still there.
-LOOK_MS = 250
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 STOP_S = 5.0
 # Above this, the limit of the API for packages would be near.
 STORED_BYTES = 64 * 1024 * 1024
@@ -70,8 +77,11 @@ def dev(
     env: EnvOption = None,
     initializer: InitializerOption = None,
     server_port: Annotated[
-        int, typer.Option(help="Port of the server that is started; 0 takes a free one.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            show_default=False, help="Port of the server that is started. Default: a free one."
+        ),
+    ] = None,
     isolation: IsolationOption = None,
     endpoint: EndpointOption = "",
     data_dir: DataDirOption = None,
@@ -81,11 +91,18 @@ def dev(
     A server in a temporary folder is started for it, unless --endpoint or --data-dir say which
     running one to use; the function stays on that one.
     """
-    name = name or default_name(folder)
     doing = f"serve {folder}"
     if not folder.is_dir():
         fail(doing, f"{folder} is not a folder", "For one file or a zip, use `anyfc deploy`.")
+    if (endpoint or data_dir) and (server_port is not None or isolation):
+        fail(
+            doing,
+            "--server-port and --isolation are for a server that is started; with --endpoint or "
+            "--data-dir there is one",
+        )
+    config = read_settings(doing, data_dir, isolation=isolation)
     try:
+        name = settle_name(name, folder)
         settings = given_settings(
             runtime=runtime,
             handler=handler,
@@ -93,8 +110,10 @@ def dev(
             timeout=timeout,
             instanceConcurrency=concurrency,
             environmentVariables=parse_variables(env),
-            instanceLifecycleConfig=hooks(initializer=(initializer, HOOK_TIMEOUT_S)),
+            instanceLifecycleConfig=hooks(initializer=(initializer, None)),
         )
+    except SettingsRefused as error:
+        fail(doing, str(error), error.hint)
     except ValueError as error:
         fail(doing, str(error))
     with interrupted_by_signals(), ExitStack() as stack:
@@ -104,70 +123,79 @@ def dev(
                 temporary = tempfile.TemporaryDirectory(prefix="anyfc-dev-")
                 data_dir = Path(stack.enter_context(temporary))
                 level = ["--isolation", isolation] if isolation else []
-                server = stack.enter_context(running_server(data_dir, *level, port=server_port))
+                server = stack.enter_context(
+                    running_server(
+                        data_dir,
+                        *level,
+                        port=server_port or 0,
+                        hint="--server-port chooses its port." if server_port else "",
+                    )
+                )
                 endpoint = server.endpoint
             client = stack.enter_context(connected(doing, endpoint=endpoint, data_dir=data_dir))
-            work = Work(client=client, name=name, folder=folder, settings=settings)
+            work = Work(client=client, name=name, folder=folder, settings=settings, config=config)
             follow(work, server, data_dir)
         except KeyboardInterrupt:
             typer.echo("stopping")
 
 
-@contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Have what ends a command otherwise, a closed terminal too, end it as Ctrl-C does."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, before in old.items():
-            signal.signal(number, before)
-
-
 def follow(work: "Work", server: Background | None, data_dir: Path | None) -> None:
-    """Deploy, and again after every change, until the command is interrupted."""
-    from watchfiles import watch
+    """Deploy, and again after every change, until the command is interrupted.
 
-    root = str(work.folder.resolve())
+    Ends the command if the folder cannot be watched. Raises ApiError.
+    """
     with ExitStack() as stack:
-        for found in watch(
-            root,
-            watch_filter=lambda change, path: is_source(path, root),
-            step=SETTLE_MS,
-            rust_timeout=LOOK_MS,
-            yield_on_timeout=True,
-        ):
+        log: Log | None = None
+        ticks = watch_folder(work.folder, lambda: work.elsewhere, work.config.data_dir)
+        for changed in watching(work, ticks):
             # It begins with nothing: then it watches, and no change from now on can be missed.
-            if not work.deployed:
+            if log is None:
                 work.begin()
-                stack.enter_context(following_log(work, data_dir))
-            elif found:
-                paths = sorted(path for _, path in found)
+                log = stack.enter_context(closing(Log(work, data_dir)))
+            elif changed:
                 # A file that an editor made on the way is gone again.
-                work.reload([path for path in paths if os.path.isfile(path)] or paths, root)
+                work.reload([path for path in changed if os.path.isfile(path)] or changed)
+            else:
+                work.try_again()
             if server is not None:
                 server.check()
+            log.check()
 
 
-@contextmanager
-def following_log(work: "Work", data_dir: Path | None) -> Iterator[None]:
-    """Print the function's log on the terminal while the block runs."""
-    command = [sys.executable, "-m", "anyfc", "logs", work.name, "--follow"]
-    age_s = time.time() - work.began + LOG_START_S
-    command += ["--since", f"{age_s:.3f}", "--endpoint", work.client.endpoint]
-    if data_dir is not None:
-        command += ["--data-dir", str(data_dir)]
-    process = subprocess.Popen(command, process_group=0)
+def watching(work: "Work", ticks: Iterator[list[str]]) -> Iterator[list[str]]:
     try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
-            process.wait()
+        yield from ticks
+    except OSError as error:
+        fail(f"watch {work.folder}", str(error))
+
+
+class Log:
+    """The function's log, on the terminal until it is closed; another process shows it."""
+
+    def __init__(self, work: "Work", data_dir: Path | None) -> None:
+        self._work = work
+        self._data_dir = data_dir
+        self._process = self._start(work.began)
+        self._seen = work.began
+
+    def check(self) -> None:
+        """See to it that it is shown. Raises ApiError if the server or the function is gone."""
+        if self._process.poll() is not None:
+            self._work.client.get_function(self._work.name)
+            self._process = self._start(self._seen)
+        self._seen = time.time()
+
+    def close(self) -> None:
+        stop(self._process, STOP_S)
+
+    def _start(self, since: float) -> "subprocess.Popen[str]":
+        """Show what was printed from some time on, in seconds since 1970."""
+        age_s = time.time() - since + LOG_START_S
+        words = ["logs", self._work.name, "--follow", "--since", f"{age_s:.3f}"]
+        words += ["--endpoint", self._work.client.endpoint]
+        if self._data_dir is not None:
+            words += ["--data-dir", str(self._data_dir)]
+        return subprocess.Popen(tied(*words), stdin=subprocess.PIPE, text=True, process_group=0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -178,12 +206,14 @@ class Work:
     name: str
     folder: Path
     settings: Json
+    config: "Config"
     began: float = 0.0  # Unix time in seconds
+    judge: str = ""  # the Python that reads its files
     package: bytes = b""  # what runs now
-
-    @property
-    def deployed(self) -> bool:
-        return self.began > 0
+    elsewhere: list[Path] = field(default_factory=list)  # what its links led to when it was packed
+    noted: set[str] = field(default_factory=set)
+    failure: str = ""  # why it could not be packed
+    pending: list[str] = field(default_factory=list)  # what changed before that
 
     def begin(self) -> None:
         """Deploy for the first time, and say where the function is.
@@ -193,7 +223,7 @@ class Work:
         began, self.began = time.monotonic(), time.time()
         doing = f"serve {self.folder}"
         try:
-            package = pack_quickly(self.folder)
+            package = self._pack()
             wanted, new = plan(self.client, self.name, self.folder, self.settings)
         except PackageError as error:
             fail(doing, f"packing failed: {error}")
@@ -208,38 +238,67 @@ class Work:
         typer.echo(f"at {show_address(self.client, self.name, trigger)['proxy']}")
         for line in note_turns(self.client, function):
             typer.echo(line)
-        show_mistakes([str(path) for path in self.folder.glob("*.py")])
-        typer.echo(f"watching {self.folder}; Ctrl-C ends")
+        here = urlsplit(self.client.endpoint).hostname in LOOPBACK
+        self.judge = find_judge(function, self.config, here=here)
+        self._show_mistakes([str(path) for path in self.folder.glob("*.py")])
+        typer.echo(f"watching {readable(self.folder)}; Ctrl-C ends")
 
-    def reload(self, paths: list[str], root: str) -> None:
+    def reload(self, paths: list[str]) -> None:
         """Have the next request run what is in the folder now; what is wrong with it is shown."""
+        began = time.monotonic()
+        self._show_mistakes(paths)
+        self.failure = ""
+        self._put(paths, began)
+
+    def try_again(self) -> None:
+        """Reload if the last time failed: the files may have been on the move."""
+        if self.pending:
+            self._put(self.pending, time.monotonic())
+
+    def _put(self, paths: list[str], began: float) -> None:
         from anyfc.client import ApiError
 
-        began = time.monotonic()
-        show_mistakes(paths)
+        self.pending = []
         try:
-            package = pack_quickly(self.folder)
+            package = self._pack()
             if package == self.package:
                 return
             send(self.client, self.name, {}, package, new=False)
         except PackageError as error:
-            typer.echo(f"not reloaded: packing failed: {error}", err=True)
+            if str(error) != self.failure:  # twice the same: they are not on the move
+                self.failure, self.pending = str(error), paths
+                tell(f"not reloaded: packing failed: {error}")
         except ApiError as error:
             if not error.status:  # the server does not answer
                 raise
-            typer.echo(f"not reloaded: {describe(error)}", err=True)
+            tell(f"not reloaded: {describe(error)}")
         else:
             self.package = package
             took_s = time.monotonic() - began
-            typer.echo(f"reloaded in {took_s:.2f} s · {render_changes(paths, root)}")
+            changes = render_changes(paths, str(self.folder.resolve()))
+            typer.echo(f"reloaded in {took_s:.2f} s · {changes}")
+
+    def _pack(self) -> bytes:
+        """Return the package of the folder, and tell what is new of what it lacks.
+
+        Raises PackageError.
+        """
+        package = pack_quickly(self.folder, self.config.data_dir)
+        self.elsewhere = package.elsewhere
+        for note in package.notes:
+            if note not in self.noted:
+                tell(f"left out: {note}")
+        self.noted = set(package.notes)
+        return package.data
+
+    def _show_mistakes(self, paths: list[str]) -> None:
+        for mistake in find_mistakes(paths, self.judge):
+            tell(mistake)
 
 
-def pack_quickly(folder: Path) -> bytes:
+def pack_quickly(folder: Path, data_dir: Path) -> Package:
     """Return the package of a folder, not compressed unless it is large. Raises PackageError."""
-    package = read_package(folder, compressed=False)
-    return package if len(package) <= STORED_BYTES else read_package(folder)
-
-
-def show_mistakes(paths: list[str]) -> None:
-    for mistake in find_mistakes(paths):
-        typer.echo(mistake, err=True)
+    package = read_package(folder, compressed=False, data_dir=data_dir)
+    if len(package.data) <= STORED_BYTES:
+        return package
+    return read_package(folder, data_dir=data_dir)

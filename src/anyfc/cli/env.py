@@ -10,6 +10,7 @@ from anyfc.cli.connection import (
     DataDirOption,
     EndpointOption,
     JsonOption,
+    explained,
     fail,
     find_endpoint,
     read_settings,
@@ -20,13 +21,19 @@ def env(
     endpoint: EndpointOption = "", data_dir: DataDirOption = None, as_json: JsonOption = False
 ) -> None:
     """Print the export lines that point SDKs and `s` at the server: eval "$(anyfc env)"."""
+    from anyfc.client import check_endpoint
     from anyfc.identity.key import PairUnreadable, ensure_pair, mark_shown, read_pair
 
     doing = "show the key"
     config = read_settings(doing, data_dir)
+    endpoint = endpoint or find_endpoint(doing, config.data_dir)
+    with explained(doing):
+        check_endpoint(endpoint)
     key = (config.access_key_id, config.access_key_secret)
     if not config.access_key_id:
         try:
+            # As the server would make it: nobody else gets in.
+            config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             if read_pair(config.data_dir) is None:
                 typer.echo(f"anyfc: made a new key in {config.data_dir.absolute()}", err=True)
             pair = ensure_pair(config.data_dir)
@@ -35,7 +42,7 @@ def env(
             fail(doing, str(error))
         key = (pair.access_key_id, pair.access_key_secret)
     variables = {
-        "FC_CLIENT_CUSTOM_ENDPOINT": endpoint or find_endpoint(doing, config.data_dir),
+        "FC_CLIENT_CUSTOM_ENDPOINT": endpoint,
         "ALIBABA_CLOUD_ACCESS_KEY_ID": key[0],
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET": key[1],
         "FC_ACCOUNT_ID": config.account_id,

@@ -1,4 +1,4 @@
-"""What a function is told: flags → settings of the API, and what a folder says by itself."""
+"""What a function is told: flags → settings of the API, and how they get to the server."""
 
 import base64
 import shlex
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anyfc.runtime.table import CUSTOM
+from anyfc.cli.check import (
+    BOOTSTRAP,
+    CUSTOM_RUNTIME,
+    HANDLER,
+    RUNTIME,
+    SERVER_TIMEOUT_S,
+    check,
+    default_settings,
+)
 
 if TYPE_CHECKING:
     from anyfc.client import Client, Progress
 
 Json = dict[str, Any]
-
-RUNTIME = "python3.12"
-CUSTOM_RUNTIME = "custom.debian12"
-HANDLER = "index.handler"
-BOOTSTRAP = "bootstrap"
-# As in the cloud's console; elsewhere the API's 3 s. A WebSocket lasts no longer than this.
-SERVER_TIMEOUT_S = 60
-HOOK_TIMEOUT_S = 3
 
 RuntimeOption = Annotated[
     str | None,
@@ -80,15 +80,9 @@ InitializerOption = Annotated[
         "called.",
     ),
 ]
-HookTimeoutOption = Annotated[int, typer.Option(help="Seconds.")]
-
-
-class SettingsRefused(Exception):
-    """Settings that cannot be meant; `hint` says what to do instead."""
-
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(why)
-        self.hint = hint
+HookTimeoutOption = Annotated[
+    int | None, typer.Option(show_default=False, help="Seconds. Default for a new hook: 3.")
+]
 
 
 # --- flags → settings ---------------------------------------------------------------------------
@@ -114,14 +108,13 @@ def parse_variables(pairs: Sequence[str] | None) -> dict[str, str] | None:
     return variables
 
 
-def hooks(**given: tuple[str | None, int]) -> Json | None:
+def hooks(**given: tuple[str | None, int | None]) -> Json | None:
     """Build the lifecycle settings out of handlers and timeouts, or None if there are none."""
     settings = {
-        name: {"handler": handler, "timeout": timeout_s}
+        name: given_settings(handler=handler, timeout=timeout_s)
         for name, (handler, timeout_s) in given.items()
-        if handler is not None
     }
-    return settings or None
+    return {name: hook for name, hook in settings.items() if hook} or None
 
 
 def custom_runtime(
@@ -144,34 +137,7 @@ def custom_runtime(
     return settings or None
 
 
-# --- what a folder says by itself ---------------------------------------------------------------
-
-
-def default_name(source: Path) -> str:
-    path = source.resolve()
-    return path.name if path.is_dir() else path.stem
-
-
-def default_handler(source: Path) -> str:
-    if source.is_file() and source.suffix == ".py":
-        return f"{source.stem}.handler"
-    return HANDLER
-
-
-def default_runtime(source: Path, settings: Mapping[str, Any]) -> str:
-    starts = "command" in settings.get("customRuntimeConfig", {})
-    bootstrap = source / BOOTSTRAP
-    executable = bootstrap.is_file() and bootstrap.stat().st_mode & 0o111
-    if starts or (executable and not (source / "index.py").exists()):
-        return CUSTOM_RUNTIME
-    return RUNTIME
-
-
-def default_settings(source: Path, settings: Mapping[str, Any]) -> Json:
-    """Return what a new function is told beside the settings that are given."""
-    runtime = settings.get("runtime") or default_runtime(source, settings)
-    found = {"runtime": runtime, "handler": default_handler(source)}
-    return {**found, "timeout": SERVER_TIMEOUT_S} if runtime in CUSTOM else found
+# --- settings that are there already ------------------------------------------------------------
 
 
 def complete(settings: Mapping[str, Any], old: Mapping[str, Any]) -> Json:
@@ -182,7 +148,11 @@ def complete(settings: Mapping[str, Any], old: Mapping[str, Any]) -> Json:
     completed = dict(settings)
     if "instanceLifecycleConfig" in settings:
         there = old.get("instanceLifecycleConfig") or {}
-        completed["instanceLifecycleConfig"] = {**there, **settings["instanceLifecycleConfig"]}
+        given = settings["instanceLifecycleConfig"]
+        completed["instanceLifecycleConfig"] = {
+            **there,
+            **{name: _complete_hook(hook, there.get(name) or {}) for name, hook in given.items()},
+        }
     if "customRuntimeConfig" in settings:
         given = dict(settings["customRuntimeConfig"])
         there = dict(old.get("customRuntimeConfig") or {})
@@ -195,45 +165,12 @@ def complete(settings: Mapping[str, Any], old: Mapping[str, Any]) -> Json:
     return completed
 
 
-def check(source: Path, function: Mapping[str, Any], *, handler_given: bool) -> None:
-    """Look at code and settings together for what can only fail later.
-
-    Raises SettingsRefused.
-    """
-    runtime, custom = function.get("runtime"), function.get("customRuntimeConfig") or {}
-    if runtime not in CUSTOM:
-        if custom:
-            raise SettingsRefused(
-                "--command, --port and --health-check are for custom runtimes, and the runtime "
-                f"is {runtime}",
-                f"Add --runtime {CUSTOM_RUNTIME}.",
-            )
-        if not handler_given and str(runtime).startswith("python") and source.is_dir():
-            _check_index(source)
-    elif source.is_dir() and not custom.get("command") and not custom.get("args"):
-        _check_bootstrap(source)
-
-
-def _check_index(folder: Path) -> None:
-    if not any(path.stem == "index" for path in folder.iterdir()):
-        raise SettingsRefused(
-            f"{folder} holds no index.py, where the handler {HANDLER} would be",
-            'Name it with --handler FILE.FUNCTION. A web server is started with --command "…".',
-        )
-
-
-def _check_bootstrap(folder: Path) -> None:
-    bootstrap = folder / BOOTSTRAP
-    if not bootstrap.is_file():
-        raise SettingsRefused(
-            f"a custom runtime without a command starts /code/{BOOTSTRAP}, and {folder} holds no "
-            f"file {BOOTSTRAP}",
-            'Say what starts the server: --command "python3 server.py".',
-        )
-    if not bootstrap.stat().st_mode & 0o111:
-        raise SettingsRefused(
-            f"{bootstrap} cannot be started: it is not executable", f"chmod +x {bootstrap}"
-        )
+def _complete_hook(given: Json, old: Mapping[str, Any]) -> Json:
+    if "handler" not in given:
+        return {**old, **given}
+    if not given["handler"]:
+        return given  # there is to be none
+    return {**{name: value for name, value in old.items() if name != "command"}, **given}
 
 
 # --- to the server ------------------------------------------------------------------------------
@@ -260,11 +197,12 @@ def plan(client: "Client", name: str, source: Path, settings: Json) -> tuple[Jso
     old = find_function(client, name)
     if old is None:
         wanted = {**default_settings(source, settings), **settings, "functionName": name}
-        check(source, wanted, handler_given="handler" in settings)
-        return wanted, True
-    wanted = complete(settings, old)
-    check(source, {**old, **wanted}, handler_given=True)
-    return wanted, False
+    else:
+        wanted = complete(settings, old)
+    function = {**(old or {}), **wanted}
+    chosen = "handler" in settings or (old is not None and "runtime" not in settings)
+    check(source, settings, function, handler_chosen=chosen)
+    return wanted, old is None
 
 
 def send(

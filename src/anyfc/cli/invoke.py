@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anyfc.cli.connection import DataDirOption, EndpointOption, connected, fail
+from anyfc.cli.terminal import harmless, is_terminal, tell
 
 if TYPE_CHECKING:
     from anyfc.client import Answer
@@ -36,10 +37,10 @@ def invoke(
     with connected(doing, endpoint=endpoint, data_dir=data_dir) as client:
         answer = client.invoke(name, payload, qualifier=qualifier, want_log_tail=tail)
     sys.stdout.buffer.write(answer.body)
-    if sys.stdout.isatty() and not answer.body.endswith(b"\n"):
+    if is_terminal(sys.stdout) and not answer.body.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
-    typer.echo(render_answer(answer), err=True)
+    tell(render_answer(answer, for_terminal=is_terminal(sys.stderr)))
     if answer.error_type:
         raise typer.Exit(1)
 
@@ -53,17 +54,21 @@ def read_event(doing: str, event: str | None, file: Path | None) -> bytes:
         except OSError as error:
             fail(doing, f"cannot read the event from {file}: {error.strerror}")
     if event == "-":
-        return sys.stdin.buffer.read()
+        try:
+            return sys.stdin.buffer.read() if sys.stdin is not None else b""
+        except OSError as error:
+            fail(doing, f"cannot read the event from standard input: {error.strerror}")
     # The shell's bytes, also where they are not UTF-8.
     return (event or "").encode("utf-8", "surrogateescape")
 
 
-def render_answer(answer: "Answer") -> str:
+def render_answer(answer: "Answer", *, for_terminal: bool = False) -> str:
     """Say how an invocation went: outcome, what it took, and the log tail if there is one."""
     outcome = answer.error_type or "ok"
     lines = [
         f"{outcome} · status {answer.status} · {answer.duration_ms:.2f} ms · {answer.request_id}"
     ]
     if answer.log_tail:
-        lines += ["--- log", answer.log_tail.decode("utf-8", "replace").rstrip("\n")]
+        tail = answer.log_tail.decode("utf-8", "replace").rstrip("\n")
+        lines += ["--- log", harmless(tail) if for_terminal else tail]
     return "\n".join(lines)

@@ -2,16 +2,24 @@
 
 import json
 import re
+import sys
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anyfc.cli.connection import DataDirOption, EndpointOption, JsonOption, connected, fail
+from anyfc.cli.function import find_function
+from anyfc.cli.terminal import harmless, is_terminal, tell
 
 if TYPE_CHECKING:
-    from anyfc.client import LogLine
+    from anyfc.client import Client, LogLine
+
+LOOK_S = 2.0
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,11 +43,38 @@ def logs(
     except ValueError as error:
         fail(doing, f"--since: {error}")
     with connected(doing, endpoint=endpoint, data_dir=data_dir) as client:
+        ended = threading.Event()
+        if follow:
+            look = partial(tell_of_end, client, name, ended.wait)
+            threading.Thread(target=look, daemon=True).start()
         try:
             for line in client.logs(name, request_id=request_id, since=start, follow=follow):
-                typer.echo(render_json(line) if as_json else render_line(line))
+                text = render_json(line) if as_json else render_line(line)
+                typer.echo(harmless(text) if is_terminal(sys.stdout) else text)
+            if follow:  # its end is not what was asked for: the server says why, or is gone
+                client.get_function(name)
         except KeyboardInterrupt:
             raise typer.Exit(0 if follow else 130) from None
+        finally:
+            ended.set()
+
+
+def tell_of_end(client: "Client", name: str, wait: Callable[[float], bool]) -> None:
+    """Say when a function is deleted: its log goes on without a word, with a new one of its name.
+
+    `wait` takes seconds, and says whether that was all.
+    """
+    from anyfc.client import ApiError
+
+    there = True
+    while not wait(LOOK_S):
+        try:
+            found = find_function(client, name) is not None
+        except (ApiError, RuntimeError):
+            return  # the log ends as well and says why, or has ended, and with it the client
+        if there and not found:
+            tell(f"{name} was deleted; a new function of this name would go on here")
+        there = found
 
 
 def parse_age_s(text: str) -> float:

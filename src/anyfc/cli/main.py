@@ -1,5 +1,7 @@
 """The tree of commands. Each command's module is imported when that command is asked for."""
 
+import errno
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -8,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from anyfc import __version__
+from anyfc.cli.connection import fail
+from anyfc.cli.terminal import abandon
 
 # Name → module and function, in the order in which help shows them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -27,8 +31,25 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+# What writing fails with; what else fails has the name of a file, or is explained where it does.
+UNWRITABLE = frozenset(
+    (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+)
+
+
 class CommandTree(TyperGroup):
     """A group that builds a command when it is looked up, from the table above."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; output that nobody can have ends it."""
+        if sys.stdout is None:
+            fail("write the output", "standard output is closed", "Send it to /dev/null.")
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is not None or error.errno not in UNWRITABLE:
+                raise
+            fail("write the output", str(error.strerror))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -79,4 +100,8 @@ def main() -> None:
 
     0: done. 1: the function that was invoked failed. 2: the command could not be carried out.
     """
-    app()
+    try:
+        app()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            abandon(stream)

@@ -48,6 +48,7 @@ def modules(
     typer.echo(f"installing {len(wanted)} modules and what they need for {interpreter}", err=True)
     folder = config.data_dir / "modules" / "python{}.{}".format(*interpreter.version)
     try:
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # as the server makes it
         with waiting("pip is at work"):
             installed = install(pip, wanted, folder)
     except OSError as error:

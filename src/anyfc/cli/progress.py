@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from anyfc.cli.terminal import is_terminal
+
 if TYPE_CHECKING:
     from anyfc.client import Progress
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show on a terminal that something is going on."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield
         return
     from rich.console import Console
@@ -24,7 +26,7 @@ def waiting(text: str) -> Iterator[None]:
 @contextmanager
 def uploading(text: str) -> Iterator["Progress | None"]:
     """Show on a terminal how much of an upload is done; yields the function to tell it to."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield None
         return
     from rich.console import Console

@@ -1,15 +1,24 @@
 """`anyfc serve`: run the platform. `anyfc doctor`: what this machine lets it do."""
 
+import errno
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anyfc.cli.connection import DataDirOption, JsonOption, fail
-from anyfc.config import ISOLATION, Config, SettingError, read_config
+from anyfc.cli.connection import DataDirOption, JsonOption, fail, read_settings
+from anyfc.cli.terminal import tell
+from anyfc.config import ISOLATION, Config
 
 if TYPE_CHECKING:
     from anyfc.server import Server
+
+# What to do about a system call that failed, by its error.
+_HINTS = {
+    errno.EADDRINUSE: "Is another program listening there? Choose a --port.",
+    errno.EACCES: "Ports below 1024 are for root. Choose a --port.",
+    errno.EADDRNOTAVAIL: "Choose a --host that is an address of this machine.",
+}
 
 GARBAGE_OBJECTS = 20_000
 SWITCH_S = 0.0002
@@ -53,16 +62,13 @@ def serve(
 ) -> None:
     """Run functions until stopped: the first SIGTERM or Ctrl-C drains, a second one ends at once.
 
+    A terminal that is closed drains too.
+
     All settings, and the variables they are read from, are in the reference.
     """
     doing = "serve"
-    config = _read(
-        doing,
-        data_dir=data_dir,
-        host=host,
-        port=port,
-        isolation=isolation,
-        log_level=log_level,
+    config = read_settings(
+        doing, data_dir, host=host, port=port, isolation=isolation, log_level=log_level
     )
     from anyfc.errors import FunctionComputeError
     from anyfc.identity.key import PairUnreadable
@@ -80,7 +86,7 @@ def serve(
             case SandboxFailed() as why:
                 fail(doing, str(why), "`anyfc doctor` says what this machine can do.")
             case OSError() as why:
-                fail(doing, str(why), "Is another program listening there? Choose a --port.")
+                fail(doing, str(why), "" if why.filename else _HINTS.get(why.errno or 0, ""))
             case _:
                 raise
 
@@ -90,13 +96,6 @@ def first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _read(doing: str, **given: Any) -> Config:
-    try:
-        return read_config(**given)
-    except SettingError as error:
-        fail(doing, str(error))
 
 
 def _run(config: Config) -> None:
@@ -125,6 +124,9 @@ def _run(config: Config) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
+        # A terminal that goes may send two of them; where `nohup` has them ignored, they are.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, stop.set)
         async with open_server(config) as server:
             # What is there now stays; a request leaves no cycles behind.
             gc.collect()
@@ -133,14 +135,12 @@ def _run(config: Config) -> None:
             # The loop gets the interpreter back from the log's thread 25 times sooner than usual.
             sys.setswitchinterval(SWITCH_S)
             if not config.access_key_id:
-                typer.echo(
-                    f"access key: {config.data_dir / FILE_NAME} (shown by `anyfc env`)", err=True
-                )
+                tell(f"access key: {config.data_dir / FILE_NAME} (shown by `anyfc env`)")
             for line in describe(server):
-                typer.echo(line, err=True)
+                tell(line)
             typer.echo(f"ready {server.endpoint}")
             await stop.wait()
-            typer.echo("draining; a second signal ends at once", err=True)
+            tell("draining; a second signal ends at once")
 
     uvloop.run(main())
 
@@ -187,13 +187,14 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
     from dataclasses import replace
     from pathlib import Path
 
+    from anyfc.cli.background import interrupted_by_signals
     from anyfc.instance.spec import find_modules
     from anyfc.runtime.table import PYTHON, explain, pick
     from anyfc.sandbox.failure import SandboxFailed
     from anyfc.server import open_server
 
     doing = "examine this machine"
-    config = _read(doing, isolation=isolation)
+    config = read_settings(doing, None, isolation=isolation)
     report: dict[str, Any] = {}
 
     async def examine() -> None:
@@ -217,7 +218,8 @@ def doctor(isolation: IsolationOption = None, as_json: JsonOption = False) -> No
                 }
 
     try:
-        asyncio.run(examine())
+        with interrupted_by_signals():
+            asyncio.run(examine())
     except Exception as error:
         if isinstance(why := first(error), SandboxFailed):
             fail(doing, f"no isolation works here: {why}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anyfc.cli.connection import DataDirOption, EndpointOption, JsonOption, connected
+from anyfc.cli.terminal import is_terminal, tell
 
 Json = dict[str, Any]
 
@@ -53,8 +54,10 @@ def list_(
         typer.echo(json.dumps(functions, indent=2, ensure_ascii=False))
     elif functions:
         print_table(COLUMNS, [row(function) for function in functions])
+    elif prefix:
+        tell(f"no function has a name that begins with {prefix}")
     else:
-        typer.echo("no functions yet; `anyfc deploy FOLDER` makes one", err=True)
+        tell("no functions yet; `anyfc deploy FOLDER` makes one")
 
 
 def show(
@@ -79,7 +82,7 @@ def delete(
     data_dir: DataDirOption = None,
 ) -> None:
     """Delete a function, its triggers and its code. Asks when a person is at the terminal."""
-    if not yes and sys.stdin.isatty():
+    if not yes and is_terminal(sys.stdin):
         typer.confirm(f"Delete the function {name}, its triggers and its code?", abort=True)
     with connected(f"delete {name}", endpoint=endpoint, data_dir=data_dir) as client:
         for trigger in list(client.list_triggers(name)):
@@ -123,7 +126,7 @@ def render_size(size_bytes: int) -> str:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on a terminal, and fields with tabs between them into a pipe."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         for line in (columns, *rows):
             typer.echo("\t".join(line))
         return

@@ -5,7 +5,6 @@ and, in older releases, takes entries that share bytes. Here an archive is refus
 is written, except for what only its content can show; `read_content` stops at the first wrong byte.
 """
 
-import re
 import stat
 import struct
 import zlib
@@ -41,8 +40,6 @@ ENCRYPTED, PATCHED, STRONGLY_ENCRYPTED, UTF8, MASKED = 0x1, 0x20, 0x40, 0x800, 0
 UNIX, DARWIN = 3, 19  # systems whose entries carry a Unix mode
 EXTRA_ZIP64, EXTRA_TIME = 0x0001, 0x5455
 IN_EXTRA = 0xFFFFFFFF  # the true value is in the zip64 field
-
-DRIVE = re.compile("[A-Za-z]:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +266,7 @@ def _check_path(name: str) -> str:
     """Return the path a name stands for; empty for the folder of all. Raises InvalidArgument."""
     if "\0" in name or "\\" in name:
         raise refused(f"the name {shown(name)} holds a NUL or a backslash; separate names with '/'")
-    if not name or name[0] == "/" or DRIVE.match(name):
+    if not name or name[0] == "/":
         raise refused(f"the name {shown(name)} is not relative to the package")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:

@@ -46,7 +46,12 @@ class Api:
             owner = path.rpartition("/")[0]
             if owner and owner not in self.kept:
                 return self._missing("functions")
-            found = [self.kept[one] for one in self.kept if one.rpartition("/")[0] == path]
+            below = f"{path}/{request.url.params.get('prefix', '')}"
+            found = [
+                self.kept[one]
+                for one in self.kept
+                if one.startswith(below) and one.rpartition("/")[0] == path
+            ]
             return httpx.Response(200, json={kind: found})
         body = json.loads(request.content)
         return self._keep(request.method, f"{path}/{body[NAMES[kind]]}", kind, body)

@@ -1,6 +1,6 @@
 import pytest
 
-from anyfc.cli.changes import find_mistakes, is_source, render_changes
+from anyfc.cli.changes import is_source, render_changes
 
 ROOT = "/home/ada/.git/hello"
 
@@ -49,17 +49,26 @@ def test_one_change_is_named_and_more_are_counted():
     assert render_changes([f"{ROOT}/{name}.py" for name in "abc"], ROOT) == "a.py and 2 more"
 
 
-def test_mistakes_are_found_with_their_line(tmp_path):
-    texts = {
-        "good.py": "x = 1\n",
-        "warned.py": "x = 1 is 1\n",
-        "open.py": "x = 1\ny = (\n",
-        "zero.py": "x\0",
-        "page.html": "<p>(",
-    }
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    paths = [str(tmp_path / name) for name in (*texts, "gone.py")]
-    first, second = find_mistakes(paths)
-    assert first == f"{tmp_path}/open.py:2: SyntaxError: '(' was never closed"
-    assert second.startswith(f"{tmp_path}/zero.py")
+def test_a_new_folder_and_a_name_that_is_not_utf_8_can_be_named():
+    assert render_changes([ROOT, f"{ROOT}/a.py"], ROOT) == "the whole folder"
+    assert render_changes([f"{ROOT}/caf\udce9"], ROOT) == "caf\\xe9"
+
+
+def test_what_a_server_or_an_interpreter_keeps_in_the_folder_does_not_count(tmp_path):
+    for name, files in {
+        "data": ("credentials.json", "anyfc.db"),
+        "env": ("pyvenv.cfg",),
+        "named": (),
+        "lib": (),
+    }.items():
+        (tmp_path / name / "sub").mkdir(parents=True)
+        for file in files:
+            (tmp_path / name / file).touch()
+    counted = [
+        name
+        for name in ("data", "env", "named", "lib")
+        for path in (name, f"{name}/sub/x")
+        if is_source(str(tmp_path / path), str(tmp_path), tmp_path / "named")
+    ]
+    assert counted == ["lib", "lib"]
+    assert is_source(str(tmp_path), str(tmp_path))

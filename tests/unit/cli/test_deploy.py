@@ -1,5 +1,7 @@
 import base64
+import io
 import json
+import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -37,13 +39,13 @@ def test_a_new_function_is_created_with_defaults(api, folder):
     assert result.stdout.count("\n") == 1
     (sent,) = api.bodies
     package = base64.b64decode(sent.pop("code")["zipFile"])
-    assert package == read_package(folder)
+    assert package == read_package(folder).data
     assert sent == {
         "functionName": "greeter",
         "runtime": "python3.12",
         "handler": "index.handler",
         "environmentVariables": {"A": "1"},
-        "instanceLifecycleConfig": {"initializer": {"handler": "index.init", "timeout": 3}},
+        "instanceLifecycleConfig": {"initializer": {"handler": "index.init"}},
     }
 
 
@@ -84,8 +86,52 @@ def test_nothing_is_said_of_networks_where_instances_have_their_own(
 
 def test_turns_at_a_port_are_said_where_instances_have_no_networks(api, server_folder, folder):
     api.own_networks = False
-    assert "all that listen on port 9000, one runs at a time" in run(server_folder).stdout
+    run(server_folder, "--port", "8080")
+    assert "all that listen on port 8080, one runs at a time" in run(server_folder).stdout
     assert "network" not in run(folder).stdout
+
+
+def test_a_port_that_is_the_servers_own_is_said_too(api, server_folder):
+    api.own_networks = False
+    said = run(server_folder).stdout
+    assert "port 9000 is the server's own" in said
+    assert "one runs at a time" not in said
+    assert "server's own" not in run(server_folder, "--endpoint", "http://h:9001").stdout
+
+
+def test_of_a_hook_that_is_there_one_thing_can_be_changed(api, folder):
+    run(folder, "--initializer", "index.init", "--initializer-timeout", "90")
+    run(folder, "--initializer", "index.other", "--pre-stop", "index.stop")
+    run(folder, "--pre-stop-timeout", "7")
+    assert [body["instanceLifecycleConfig"] for body in api.bodies[1:]] == [
+        {"initializer": {"handler": "index.other", "timeout": 90},
+         "preStop": {"handler": "index.stop"}},
+        {"initializer": {"handler": "index.other", "timeout": 90},
+         "preStop": {"handler": "index.stop", "timeout": 7}},
+    ]  # fmt: skip
+
+
+def test_a_custom_runtime_can_become_a_python_one(api, server_folder):
+    run(server_folder, "--port", "8080")
+    result = run(server_folder, "--runtime", "python3.12")
+    assert "holds no index.py" in result.stderr
+    (server_folder / "index.py").touch()
+    assert run(server_folder, "--runtime", "python3.12").exit_code == 0
+    assert "customRuntimeConfig" not in api.bodies[1]
+    result = run(server_folder, "--runtime", "python3.12", "--health-check", "/up")
+    assert "--health-check: for custom runtimes" in result.stderr
+
+
+def test_a_data_directory_in_the_folder_stays_out_of_the_package(api, folder):
+    (folder / "state").mkdir()
+    (folder / "state" / "credentials.json").write_text("secret")
+    (folder / "gone").symlink_to("/nowhere")
+    result = run(folder, "--data-dir", folder / "state")
+    assert result.exit_code == 0
+    assert f"left out: {folder}/state is the data directory of a server" in result.stderr
+    assert f"left out: {folder}/gone is a link to nothing" in result.stderr
+    package = base64.b64decode(api.bodies[0]["code"]["zipFile"])
+    assert zipfile.ZipFile(io.BytesIO(package)).namelist() == ["index.py"]
 
 
 def test_an_address_is_made_and_printed(api, folder):
@@ -151,6 +197,10 @@ def test_a_failure_after_the_function_says_what_is_done_already(
         (["--endpoint", "nowhere"], "InvalidEndpoint"),
         (["--command", "sh -c '"], "--command: No closing quotation"),
         (["--port", "80"], "the runtime is python3.12"),
+        (["--initializer-timeout", "90"], "the function has no initializer"),
+        (["--route", "/v1/*"], "--route, --certificate and --private-key need a --domain"),
+        (["--certificate", __file__, "--private-key", __file__], "need a --domain"),
+        (["--description", "caf\udce9"], "InvalidText: not UTF-8: '"),
         (["--auth-config", "gone.json"], "--auth-config: gone.json: No such file"),
     ],
 )
@@ -176,6 +226,15 @@ def test_code_that_cannot_be_packed_never_reaches_the_server(api, tmp_path):
     assert result.exit_code == 2
     assert "packing failed" in result.stderr
     assert api.sent == []
+
+
+def test_a_name_that_a_function_cannot_have_is_asked_for(api, folder):
+    other = folder.rename(folder.with_name("my app"))
+    result = run(other)
+    assert result.exit_code == 2
+    assert "must begin with a letter" in result.stderr
+    assert "Give one with --name." in result.stderr
+    assert run(other, "--name", "mine").exit_code == 0
 
 
 def test_methods_are_read_in_any_case_and_with_spaces():

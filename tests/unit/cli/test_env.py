@@ -57,6 +57,19 @@ def test_the_endpoint_is_that_of_the_running_server(data_dir):
     assert "FC_CLIENT_CUSTOM_ENDPOINT=http://h:1\n" in run("--endpoint", "http://h:1").stdout
 
 
+def test_a_directory_that_is_made_for_the_key_lets_nobody_else_in(data_dir):
+    run()
+    assert data_dir.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("endpoint", ["foo bar;rm", "http://foo bar;rm", "http://h:1/path"])
+def test_an_endpoint_that_is_no_address_is_refused(data_dir, endpoint):
+    result = run("--endpoint", endpoint)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "InvalidEndpoint" in result.stderr
+    assert not data_dir.exists()
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", "1"])
 def test_a_damaged_server_file_is_named(data_dir, content):
     data_dir.mkdir()

@@ -86,6 +86,19 @@ def test_the_event_comes_from_the_argument_a_file_or_stdin(answers, tmp_path):
         assert answers[1][-1].content == event
 
 
+def test_a_terminal_cannot_be_controlled_by_the_log(answers, monkeypatch):
+    log = base64.b64encode(b"red \x1b[31m\tand\x9b\n").decode()
+    monkeypatch.setattr("anyfc.cli.invoke.is_terminal", lambda stream: True)
+    answers[0].append(httpx.Response(200, headers={**SUCCESS, "X-Fc-Log-Result": log}))
+    assert run("f", "--tail").stderr.endswith("red \\x1b[31m\tand\ufffd\n")
+
+
+def test_a_name_that_is_not_utf_8_is_refused(answers):
+    result = run("\udcff")
+    assert (result.exit_code, answers[1]) == (2, [])
+    assert "InvalidText: not UTF-8: '\\udcff'" in result.stderr
+
+
 def test_an_event_that_is_given_twice_or_missing_is_refused(answers, tmp_path):
     twice = run("f", "text", "--file", tmp_path / "x")
     assert (twice.exit_code, answers[1]) == (2, [])

@@ -67,6 +67,14 @@ def test_a_pipe_gets_fields_with_tabs_between_them(capsys):
     assert capsys.readouterr().out == "A\tB\n1\t[red]2\n"
 
 
+def test_a_list_that_is_empty_says_whether_it_is_for_the_prefix(api):
+    assert CliRunner().invoke(app, ["list"]).stderr.startswith("no functions yet")
+    api.kept["/functions/f"] = FUNCTION
+    result = CliRunner().invoke(app, ["list", "--prefix", "zzz"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "no function has a name that begins with zzz\n"
+
+
 def test_a_function_is_deleted_with_its_triggers(api):
     api.kept["/functions/f"] = {}
     for name in ("http", "timer"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anyfc.cli.background import running_server
+from anyfc.cli.background import interrupted_by_signals, running_server
 from anyfc.cli.connection import connected
 from anyfc.cli.deploy import deploy
 from anyfc.cli.invoke import render_answer
@@ -71,7 +71,7 @@ STEPS = (
 def demo() -> None:
     """Show three functions at work on a server in a temporary folder; nothing is left behind."""
     surprises = 0
-    with tempfile.TemporaryDirectory(prefix="anyfc-demo-") as folder:
+    with interrupted_by_signals(), tempfile.TemporaryDirectory(prefix="anyfc-demo-") as folder:
         # The folder itself: what is in it, a user who runs functions could not get at.
         data_dir = Path(folder)
         with running_server(data_dir) as server:
