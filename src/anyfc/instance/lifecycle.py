@@ -268,8 +268,10 @@ class Running:
         stopped = self._what != REQUEST or self._instance.server_stops
         self._end_with(STOPPED if stopped else CANCELED, with_cost=True)
 
-    def end(self, result: Result, *, peak_memory_mib: float = 0.0, failure: str = UNHANDLED) -> Report:
-        """Write the last line, and say how it went. `failure` is what a Raised is called there."""
+    def end(
+        self, result: Result, *, peak_memory_mib: float = 0.0, failure: str = UNHANDLED
+    ) -> Report:
+        """Write the last line, which calls a Raised a `failure`, and say how it went."""
         duration_ms = (time.monotonic() - self._started_at) * 1000
         match result:
             case Returned():
