@@ -212,8 +212,8 @@ def test_a_doctor_that_is_ended_leaves_nothing(start, scratch, number):
     assert list(scratch.iterdir()) == []
 
 
-def test_a_dev_that_is_killed_takes_its_server_and_the_log_along(start, folder):
-    dev = start("dev", folder)
+def test_a_dev_that_is_killed_takes_its_server_and_the_log_along(start, folder, scratch):
+    dev = start("dev", folder, env=environment(TMPDIR=str(scratch)))
     dev.wait_says("watching ")
     below = descendants(dev.process.pid)
     assert len(below) > 2

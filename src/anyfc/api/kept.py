@@ -114,7 +114,10 @@ class Kept:
 
 KEPT: Mapping[str, Kept] = {
     "internetAccess": Kept(
-        shape=Flag(), unset=True, why="functions use the network of the machine as it is"
+        shape=Flag(),
+        unset=True,
+        why="Python functions use the network of the machine as it is, and networks of custom "
+        "runtimes always have a way out",
     ),
     "vpcConfig": Kept(
         shape=Record(
