@@ -177,3 +177,8 @@ def zygotes():
 
 def below_zygotes():
     return set().union(*(descendants(pid) for pid in zygotes()))
+
+
+async def wait_alone(level: Level) -> None:
+    """Wait until a zygote has buried what it forked, in its own time; at userns, two processes."""
+    await wait_for(lambda: len(zygotes() | below_zygotes()) == 1 + (level is Level.USERNS))

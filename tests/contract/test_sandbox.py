@@ -13,7 +13,15 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from boxes import below_zygotes, find_interpreter, open_boxes, open_cgroups, wait_for, zygotes
+from boxes import (
+    below_zygotes,
+    find_interpreter,
+    open_boxes,
+    open_cgroups,
+    wait_alone,
+    wait_for,
+    zygotes,
+)
 from support import descendants, wait_until
 
 from anyfc.runtime.channel import ChannelClosed
@@ -346,6 +354,7 @@ def test_no_descriptor_stays_open_on_either_side(level, cgroups):
         async with watched(level, cgroups) as boxes:
             async with boxes.start():
                 pass
+            await wait_alone(level)
             ours, theirs = open_descriptors(), open_descriptors(forker())
             for _ in range(20):
                 async with boxes.start() as started:
@@ -376,9 +385,7 @@ def test_a_caller_who_gives_up_at_any_moment_leaves_nothing_behind(level, cgroup
                 await asyncio.wait([task])
                 task.cancel()
                 assert open_descriptors() == ours
-                await wait_for(
-                    lambda: len(zygotes() | below_zygotes()) == 1 + (level is Level.USERNS)
-                )
+                await wait_alone(level)
             async with boxes.start() as started:
                 assert await started.do("answer = 'well'") == b"well"
 

@@ -12,7 +12,7 @@ from itertools import count
 
 import pytest
 import uvloop
-from boxes import UID, below_zygotes, open_boxes, open_cgroups, wait_for, zygotes
+from boxes import UID, below_zygotes, open_boxes, open_cgroups, wait_alone, wait_for, zygotes
 from fake_instances import make_function, make_policy, version_of
 
 from anyfc.errors import FunctionComputeError
@@ -219,8 +219,7 @@ def test_a_cold_start_that_breaks_at_any_step_leaves_nothing_behind(
             async with stand.scheduler() as scheduler:
                 await stand.invoke(scheduler)
             await stand.flush()
-            # The zygote buries the first instance in its own time: what is measured is without it.
-            await wait_for(lambda: len(below_zygotes()) == (level is Level.USERNS))
+            await wait_alone(level)
             before = measure(stand, cgroups)
             for nth in range(1, MOST_STEPS):
                 happen = refuse if how == "refused" else lambda: faults.task.cancel()  # noqa: B023
