@@ -26,7 +26,7 @@ from anyfc.runtime.builtin import Builtin
 from anyfc.runtime.channel import ChannelClosed
 from anyfc.runtime.custom import Custom
 from anyfc.runtime.dialogue import Dialogue
-from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP, WSGI
+from anyfc.runtime.frame import INITIALIZE, INVOKE, PRE_FREEZE, PRE_STOP
 from anyfc.sandbox.process import Process
 
 
@@ -103,18 +103,17 @@ class Instance:
         return Running(self, self._output, REQUEST, name, want_log_tail, cold)
 
     async def run(self, invocation: Invocation) -> Report:
-        """Run the handler. A failure of the function is in the report.
+        """Have an event handled. A failure of the function is in the report.
 
         Cancelling leaves an instance that is not usable any more, if nobody else uses it.
         """
         running = self.begin(invocation.request_id, want_log_tail=invocation.want_log_tail)
         result = await running.watch(
             self._dialogue.ask(
-                INVOKE if invocation.http is None else WSGI,
+                INVOKE,
                 invocation.request_id,
                 invocation.payload,
                 timeout_s=self.spec.function.timeout_s,
-                http=invocation.http,
             )
         )
         return running.end(result, peak_memory_mib=self._dialogue.peak_memory_mib())
